@@ -1,0 +1,35 @@
+"""What can go wrong, as a tree of exceptions.
+
+Every message says what was got, what was expected and what to do; the command line prints it as one line, the
+window shows it beside the input that caused it.
+"""
+
+from __future__ import annotations
+
+
+class SegloopError(Exception):
+    """Base of all errors that a user can do something about."""
+
+
+class ImageError(SegloopError, ValueError):
+    """An image or its axes cannot be used: wrong letters, no pixels, wrong channel count."""
+
+
+class LabelsError(SegloopError, ValueError):
+    """A label image cannot be used: not integers, negative, or of another shape than its image."""
+
+
+class FileError(SegloopError, OSError):
+    """A file cannot be read or written."""
+
+
+class ModelError(SegloopError, ValueError):
+    """A model is unknown, damaged, or does not fit the image or the task."""
+
+
+class TrainingError(SegloopError, RuntimeError):
+    """Training cannot start or go on: nothing reviewed, a loss that is not finite."""
+
+
+class SettingsError(SegloopError, ValueError):
+    """A setting is out of its range."""

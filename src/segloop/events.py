@@ -1,0 +1,89 @@
+"""Progress of long work, as frozen events.
+
+Segmenting and training are generators of these events that *return* their result. The command line drains them,
+the window hands them to a job, a test collects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """Something the user should know that is no error, such as a fall-back to the CPU."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStarted(Event):
+    """The work is planned: how many tiles will follow, of what size, on what device."""
+
+    tiles: int
+    tile: tuple[int, ...]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class TileDone(Event):
+    """One more tile was predicted; ``done`` counts from 1 to ``tiles``."""
+
+    done: int
+    tiles: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted(Event):
+    """Training begins: the number of epochs, of regions to train on and to score with, the device."""
+
+    epochs: int
+    train_regions: int
+    validation_regions: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone(Event):
+    """One epoch ended. ``loss`` is the mean over its steps, ``score`` the held-out score in [0, 1].
+
+    ``score`` is NaN in epochs that were not scored. ``seconds`` counts from the start of training.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Event):
+    """A model was scored on the held-out regions; ``stage`` is "before" or "after"."""
+
+    stage: str
+    score: float
+
+
+Result = TypeVar("Result")
+
+
+def drain(work: Generator[Event, None, Result], on_event: Callable[[Event], object] = lambda event: None) -> Result:
+    """Run ``work`` to its end, hand each event to ``on_event``, and return what the generator returned."""
+    try:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            on_event(event)
+    finally:
+        work.close()

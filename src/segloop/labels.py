@@ -1,0 +1,199 @@
+"""Labels: label images, their invariants, and the ways between instances and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.measure import label as connected_components
+from skimage.measure import regionprops_table
+from skimage.segmentation import find_boundaries, watershed
+
+from segloop.errors import LabelsError
+from segloop.image import Image, check_axes
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A label image with its axes and pixel size. ``numpy.asarray(labels)`` gives the array.
+
+    Parameters
+    ----------
+    data : unsigned integers, one number per pixel
+        0 is background. Instances: 1…N, one number per object in the whole array, stacks included.
+        Classes: the class's number.
+    axes : str
+        One letter per dimension, of T, Z, Y, X.
+    pixel_size : mapping of letter to float
+    unit : str
+        Unit of the pixel size along Z, Y and X.
+    classes : tuple of str
+        Names of the classes when ``data`` holds class numbers; empty for instances.
+    """
+
+    data: np.ndarray
+    axes: str
+    pixel_size: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "pixel"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", check_labels(self.data))
+        object.__setattr__(self, "axes", check_axes(self.axes, self.data.ndim))
+        sizes = {axis: float(self.pixel_size.get(axis, 1.0)) for axis in self.axes}
+        object.__setattr__(self, "pixel_size", sizes)
+
+    @classmethod
+    def like(cls, image: Image, data: np.ndarray, classes: tuple[str, ...] = ()) -> Labels:
+        """Return ``data`` as labels of ``image``, with its axes and pixel size.
+
+        Raises
+        ------
+        LabelsError
+            If the shape is not ``image.label_shape``.
+        """
+        check_shape(data.shape, image)
+        return cls(data, image.label_axes, image.pixel_size, image.unit, classes)
+
+    @property
+    def is_instances(self) -> bool:
+        """Whether each number is one object, rather than a class."""
+        return not self.classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.data.shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = np.asarray(self.data, dtype=dtype)
+        return array.copy() if copy else array
+
+
+def check_labels(array: Any) -> np.ndarray:
+    """Return ``array`` as unsigned integers without changing a value.
+
+    Bool becomes uint8; signed integers and floats with whole non-negative values become the smallest unsigned type
+    from uint8 to uint32 (uint64 if need be) that holds them. Unsigned arrays are returned as they are.
+
+    Raises
+    ------
+    LabelsError
+        If values are negative, fractional, NaN, or the array has no pixels.
+    """
+    array = np.asarray(array)
+    if array.dtype.kind not in "buif":
+        raise LabelsError(f"labels of type {array.dtype}; expected whole numbers")
+    if array.size == 0:
+        raise LabelsError(f"the label image has no pixels: shape {array.shape}")
+    if array.dtype.byteorder not in "=|":
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.kind == "u":
+        return array
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.floor(array)).all()):
+        raise LabelsError("the label image has fractional or NaN values; expected whole numbers, 0 for background")
+    if array.min() < 0:
+        raise LabelsError(f"the label image has negative values ({array.min()}); expected 0 for background and 1…N")
+    return array.astype(smallest_dtype(int(array.max())))
+
+
+def check_shape(shape: tuple[int, ...], image: Image) -> None:
+    """Raise LabelsError unless ``shape`` is that of a label image of ``image``."""
+    if tuple(shape) != image.label_shape:
+        raise LabelsError(
+            f"labels of shape {tuple(shape)} do not fit the image {image.name!r}: expected {image.label_shape} "
+            f"(axes {image.label_axes})"
+        )
+
+
+def smallest_dtype(largest: int) -> np.dtype:
+    """The smallest of uint8, uint16, uint32, uint64 that holds ``largest``."""
+    return np.dtype(next(t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if largest <= np.iinfo(t).max))
+
+
+def look_like_instances(labels: np.ndarray) -> bool:
+    """Guess whether a label image holds instances: nearly every number is one connected piece, and there are many.
+
+    Class images have few numbers with many pieces each. The guess is to be shown and may be changed.
+    """
+    numbers = np.unique(labels)
+    numbers = numbers[numbers > 0]
+    if len(numbers) == 0:
+        return False
+    pieces = int(connected_components(labels, background=0, connectivity=labels.ndim).max())
+    return len(numbers) >= 3 and pieces <= 1.5 * len(numbers)
+
+
+def border_classes(labels: np.ndarray) -> np.ndarray:
+    """Turn instances into the classes 0 background, 1 inside, 2 border.
+
+    The border is the outermost pixel ring *inside* each object (4-connected), so that inside and border together
+    are the foreground, and touching objects are parted by a border two pixels wide.
+
+    Parameters
+    ----------
+    labels : integers (..., Y, X)
+        One 2D plane, or one 3D volume.
+
+    Returns
+    -------
+    uint8, same shape
+    """
+    classes = (labels > 0).astype(np.uint8)
+    classes[find_boundaries(labels, connectivity=1, mode="inner", background=0)] = 2
+    return classes
+
+
+def instances_from_scores(inside: np.ndarray, foreground: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Part a semantic prediction into instances by watershed from the objects' insides.
+
+    Parameters
+    ----------
+    inside : float32 (Y, X) or (Z, Y, X) in [0, 1]
+        Probability of lying inside an object, off its border.
+    foreground : float32, same shape, in [0, 1]
+        Probability of inside or border.
+    threshold : float
+        Inside pixels above it are seeds; foreground pixels above it are filled.
+
+    Returns
+    -------
+    uint32, same shape
+        Foreground pieces without a seed (objects too thin to have an inside) become one object each.
+    """
+    mask = foreground > threshold
+    seeds = connected_components(inside > threshold, connectivity=1)
+    pieces = connected_components(mask, connectivity=1)
+    seeded = np.zeros(int(pieces.max()) + 1, bool)
+    seeded[pieces[seeds > 0]] = True
+    lonely = mask & ~seeded[pieces]
+    seeds = np.where(lonely, pieces + int(seeds.max()), seeds)
+    return watershed(-inside, seeds, mask=mask).astype(np.uint32)
+
+
+def diameters(labels: np.ndarray) -> np.ndarray:
+    """Diameter of the circle (sphere) of each object's area (volume), in pixels: float64 (N,)."""
+    areas = np.bincount(labels.ravel().astype(np.int64))[1:]
+    areas = areas[areas > 0]
+    if labels.ndim == 2:
+        return np.sqrt(4 * areas / np.pi)
+    return np.cbrt(6 * areas / np.pi)
+
+
+def bounding_boxes(labels: np.ndarray) -> dict[int, tuple[slice, ...]]:
+    """The box of each object as slices, by its number."""
+    return {number: box for number, box in enumerate(ndimage.find_objects(labels), 1) if box is not None}
+
+
+def object_table(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Label, area (pixels), centroid and box of each object, as columns of length N.
+
+    Columns are ``label``, ``area``, ``centroid-0`` … and ``bbox-0`` … (scikit-image's names).
+    """
+    table: dict[str, np.ndarray] = regionprops_table(labels, properties=("label", "area", "centroid", "bbox"))
+    return table

@@ -1,0 +1,92 @@
+"""Normalisation: statistics are fitted once on the whole image, frozen, and applied to every tile alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from segloop.errors import ImageError, SettingsError
+from segloop.image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The intensities that become 0 and 1, per channel. ``low``, ``high`` : tuple of float (C,)."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Percentile normalisation: intensity ``low`` % becomes 0, ``high`` % becomes 1, then clipped.
+
+    Parameters
+    ----------
+    low, high : float
+        Percentiles in [0, 100].
+    joint : bool
+        Take one pair of percentiles over all channels, which keeps the colours of an RGB image.
+    clip_low, clip_high : float
+        Normalised values are clipped to this range, so that a hot pixel cannot drown its neighbours.
+    """
+
+    low: float = 1.0
+    high: float = 99.8
+    joint: bool = False
+    clip_low: float = -0.5
+    clip_high: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 100:
+            raise SettingsError(f"percentiles {self.low} and {self.high}; expected 0 <= low < high <= 100")
+
+    def fit(self, image: Image) -> Statistics:
+        """Fit the statistics on the whole image (all planes and time points).
+
+        Raises
+        ------
+        ImageError
+            If pixels are NaN or infinite.
+        """
+        pixels = image.sample()
+        check_finite(pixels)
+        if self.joint:
+            pixels = pixels.reshape(1, -1)
+        low, high = np.percentile(pixels.astype(np.float32, copy=False), [self.low, self.high], axis=1)
+        repeat = image.channels if self.joint else 1
+        return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat)
+
+    def apply(self, array: np.ndarray, statistics: Statistics) -> np.ndarray:
+        """Normalise ``array`` (C, ...) of any real dtype to float32 (C, ...). A constant image becomes all 0.
+
+        Raises
+        ------
+        ImageError
+            If pixels are NaN or infinite.
+        """
+        check_finite(array)
+        shape = (-1,) + (1,) * (array.ndim - 1)
+        low = np.asarray(statistics.low, np.float64).reshape(shape)
+        span = np.asarray(statistics.high, np.float64).reshape(shape) - low
+        factor = np.where(span > 0, 1 / np.where(span > 0, span, 1), 0)
+        # subtracting in float64 keeps the differences of large uint32/uint64 and float64 intensities
+        exact = np.float64 if array.dtype.itemsize > 2 else np.float32
+        out = (array.astype(exact) - low.astype(exact)) * factor.astype(exact)
+        return np.clip(out, self.clip_low, self.clip_high, out=out).astype(np.float32, copy=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return asdict(self)
+
+
+def check_finite(array: np.ndarray) -> None:
+    """Raise ImageError if ``array`` has NaN or infinite pixels."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise ImageError(
+            f"the image has NaN or infinite pixels ({bad} of the {array.size} looked at); "
+            "replace them by a number, for instance with numpy.nan_to_num"
+        )
