@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,14 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from segloop.errors import ModelError
+from segloop.labels import Task as Task
 from segloop.normalize import Normalization
-
-
-class Task(Enum):
-    """What a model's labels mean."""
-
-    SEMANTIC = "semantic"
-    INSTANCE = "instance"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""Train a bundled model from nothing; resumable.
+
+    python scripts/train_bundled.py nuclei-unet --data DATA/nuclei_dsb2018 --run runs/nuclei-unet --minutes 30
+    python scripts/train_bundled.py nuclei-maskrcnn --data DATA/nuclei_dsb2018 --run runs/nuclei-maskrcnn --minutes 75
+
+Fold 0 is held out and never seen: ``scripts/score_bundled.py`` scores on it. The checkpoint in --run is written after
+each epoch; started again, training goes on from it. At the end the model's folder is in --run/model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from nuclei_data import HELD_OUT_FOLD, draw_weights, read_nuclei, training_images
+
+from segloop.events import EpochDone
+from segloop.labels import border_classes
+from segloop.models.protocol import ModelSpec
+from segloop.models.registry import get_family
+from segloop.normalize import Normalization
+from segloop.store import write_model
+from segloop.train.augment import Augmentation
+from segloop.train.data import CropSource
+from segloop.train.fit import Fit, FitSettings
+
+AUGMENTATION = Augmentation(zoom_low=0.6, zoom_high=1.8, rotate=True, intensity=0.6, invert=0.1, colour=0.5)
+
+
+def nuclei_spec(name: str) -> ModelSpec:
+    """The spec of a bundled model before training."""
+    family = get_family({"nuclei-unet": "unet", "nuclei-maskrcnn": "maskrcnn"}[name])
+    classes = ("background", "nucleus", "border") if name == "nuclei-unet" else ("nucleus",)
+    spec = family.new_spec(name, classes, channels=3, ndim=2, size="small")
+    return replace(
+        spec,
+        repeat_grey=True,
+        normalization=Normalization(low=1.0, high=99.8, joint=True),
+        license="CC0-1.0",
+        description={
+            "nuclei-unet": "Nuclei as background / nucleus / border, in fluorescence, H&E and brightfield images",
+            "nuclei-maskrcnn": "Nuclei as single objects, in fluorescence, H&E and brightfield images",
+        }[name],
+    )
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=["nuclei-unet", "nuclei-maskrcnn"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+
+    spec = nuclei_spec(options.name)
+    model = get_family(spec.family).build(spec)
+    images = read_nuclei(options.data, {0, 1, 2, 3, 4} - {HELD_OUT_FOLD})
+    diameters = [d for item in images for d in np.sqrt(4 * np.bincount(item.labels.ravel())[1:] / np.pi) if d > 0]
+    source = CropSource(
+        training_images(images, spec),
+        spec,
+        (options.crop, options.crop),
+        AUGMENTATION,
+        draw_weights(images),
+        border_classes if options.name == "nuclei-unet" else lambda labels: labels,
+    )
+    settings = FitSettings(
+        epochs=options.epochs,
+        steps=options.steps,
+        minutes=options.minutes,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        average=0.998,
+        seed=options.seed,
+    )
+    fit = Fit(model, source, settings)
+    checkpoint = options.run / "checkpoint.pt"
+    options.run.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        fit.load_state_dict(torch.load(checkpoint, weights_only=True))
+        print(f"going on after epoch {fit.epoch}", flush=True)
+    for event in fit.run():
+        if isinstance(event, EpochDone):
+            print(f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} {event.seconds / 60:.1f} min", flush=True)
+            torch.save(fit.state_dict(), checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+    model.module.load_state_dict(fit.average)
+    model.spec = replace(
+        spec,
+        object_size=round(float(np.median(diameters)), 1),
+        training={
+            "data": "BBBC038 (Data Science Bowl 2018 stage 1), folds 1-4, CC0-1.0",
+            "images": len(images),
+            "objects": len(diameters),
+            "script": "scripts/train_bundled.py",
+            "epochs": fit.epoch,
+            "steps": fit.step,
+            "minutes": round(fit.seconds / 60, 1),
+            "batch": options.batch,
+            "crop": options.crop,
+            "learning_rate": options.learning_rate,
+            "seed": options.seed,
+            "torch": torch.__version__,
+        },
+    )
+    write_model(model, options.run / "model")
+    print(f"wrote {options.run / 'model'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

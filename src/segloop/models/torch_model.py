@@ -1,0 +1,52 @@
+"""What all torch models share: a module, a spec, a device."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from segloop.errors import ModelError
+from segloop.models.protocol import ModelSpec
+
+
+class TorchModel:
+    """A module with its spec. Families subclass it and add ``divisor``, ``predict``, ``losses`` and ``with_classes``."""
+
+    divisor: int
+
+    def __init__(self, spec: ModelSpec, module: nn.Module) -> None:
+        self.spec = spec
+        self.module = module.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    def to(self, device: torch.device) -> Self:
+        """Move the weights to ``device`` in place and return the model."""
+        self.module.to(device)
+        return self
+
+    def check_tiles(self, tiles: Tensor) -> None:
+        """Raise ModelError unless ``tiles`` is (N, C, [Z], Y, X) with the model's channels and divisible sides."""
+        if tiles.ndim != self.spec.ndim + 2 or tiles.shape[1] != self.spec.channels:
+            letters = "N, C, Z, Y, X" if self.spec.ndim == 3 else "N, C, Y, X"
+            raise ModelError(
+                f"tiles of shape {tuple(tiles.shape)}; expected ({letters}) with C = {self.spec.channels} "
+                f"for model {self.spec.name!r}"
+            )
+        for side in tiles.shape[2:]:
+            if side % self.divisor:
+                padded = -(-side // self.divisor) * self.divisor
+                raise ModelError(f"side {side} is not divisible by {self.divisor}; pad to {padded}")
+
+
+def copy_matching(module: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """Copy each tensor of ``state`` whose name and shape ``module`` has; return the names that were left out."""
+    own = module.state_dict()
+    fits = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    module.load_state_dict(fits, strict=False)
+    return sorted(set(own) - set(fits))

@@ -1,0 +1,1 @@
+"""Training: data, augmentation, the loop, and the guard that compares before with after."""

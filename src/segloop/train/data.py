@@ -1,0 +1,140 @@
+"""Training data: images with labels and what of them is reviewed, and the crops drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from segloop.errors import TrainingError
+from segloop.image import Image
+from segloop.models.protocol import Example, ModelSpec
+from segloop.normalize import Statistics
+from segloop.train.augment import Augmentation, draw_affine, sample_affine, vary_intensity, window_margin
+
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImage:
+    """One plane or volume to train on. Arrays are read window by window, so they may be memory maps.
+
+    Parameters
+    ----------
+    image : Image
+        Axes [C or S], [Z], Y, X.
+    labels : unsigned integers ([Z], Y, X)
+        What the model's ``Example.labels`` are to be: classes or instances.
+    trusted : bool ([Z], Y, X)
+        Reviewed, and not held out.
+    boxes : sequence of tuple of slice
+        Where crops are centred, in array coordinates; one region each.
+    statistics : Statistics
+        The image's frozen normalisation.
+    zoom : float
+        Network pixels per image pixel.
+    object_classes : mapping of int to int
+    """
+
+    image: Image
+    labels: np.ndarray
+    trusted: np.ndarray
+    boxes: Sequence[Box]
+    statistics: Statistics
+    zoom: float = 1.0
+    object_classes: Mapping[int, int] = field(default_factory=dict)
+
+    def read(self, window: Box, spec: ModelSpec) -> np.ndarray:
+        """Read a window as the network sees it: float32 (C, [Z], Y, X), normalised."""
+        pixels = spec.normalization.apply(self.image.read(window), self.statistics)
+        if spec.repeat_grey and pixels.shape[0] == 1:
+            pixels = np.repeat(pixels, spec.channels, axis=0)
+        return pixels
+
+
+def trust_whole_objects(labels: np.ndarray, reviewed: np.ndarray) -> np.ndarray:
+    """Take away from ``reviewed`` the objects that touch or cross its border.
+
+    Where a person vouches for half an object only, the object's outline is unknown; learning its cut edge, or that its
+    place is background, would both be wrong.
+
+    Parameters
+    ----------
+    labels : integers (...)
+        Instances.
+    reviewed : bool (...)
+
+    Returns
+    -------
+    bool (...)
+    """
+    doubtful = ndimage.binary_dilation(~reviewed, structure=ndimage.generate_binary_structure(labels.ndim, 1))
+    cut = np.unique(labels[doubtful & (labels > 0)])
+    return reviewed & ~np.isin(labels, cut) if len(cut) else reviewed
+
+
+class CropSource:
+    """Draws augmented crops of training images; calling it returns one :class:`Example`.
+
+    Parameters
+    ----------
+    images : sequence of TrainingImage
+    spec : ModelSpec
+    crop : tuple of int (D,)
+        In network pixels; a multiple of the model's divisor.
+    augmentation : Augmentation
+    weights : sequence of float, optional
+        How often each image is drawn, relative to the others. By default in proportion to its number of regions.
+    prepare : callable, optional
+        Maps labels of a crop, int64 (...), to the model's labels, such as instances to border classes.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[TrainingImage],
+        spec: ModelSpec,
+        crop: tuple[int, ...],
+        augmentation: Augmentation,
+        weights: Sequence[float] = (),
+        prepare: Callable[[np.ndarray], np.ndarray] = lambda labels: labels,
+    ) -> None:
+        if not any(len(image.boxes) for image in images):
+            raise TrainingError("there is nothing to train on: no region is reviewed. Mark a region as reviewed first")
+        share = np.asarray(weights if len(weights) else [len(image.boxes) for image in images], float)
+        self._images, self._spec, self._crop = images, spec, crop
+        self._augmentation, self._prepare = augmentation, prepare
+        self._share = share / share.sum()
+
+    def __call__(self, rng: np.random.Generator) -> Example:
+        """Draw one crop."""
+        source = self._images[rng.choice(len(self._images), p=self._share)]
+        box = source.boxes[rng.integers(len(source.boxes))]
+        ndim = self._spec.ndim
+        matrix = draw_affine(self._augmentation, ndim, rng)
+        matrix[:, -2:] /= source.zoom
+        center = np.array([self._center(side, crop, source.zoom, rng) for side, crop in zip(box, self._crop)])
+        margin = window_margin(matrix, self._crop)
+        shape = source.labels.shape
+        window = tuple(
+            slice(max(0, int(c) - m), min(n, int(c) + m + 1)) for c, m, n in zip(center, margin, shape)
+        )
+        labels = np.asarray(source.labels[window]).astype(np.int64)
+        arrays = (
+            torch.from_numpy(source.read(window, self._spec)),
+            torch.from_numpy(labels),
+            torch.from_numpy(np.array(source.trusted[window], dtype=bool)),
+        )
+        local = center - [side.start for side in window]
+        image, crop_labels, reviewed = sample_affine(arrays, local, matrix, self._crop)
+        prepared = torch.from_numpy(self._prepare(crop_labels.numpy()).astype(np.int64))
+        image = vary_intensity(image, self._augmentation, rng)
+        return Example(image.float(), prepared, reviewed, source.object_classes)
+
+    @staticmethod
+    def _center(side: slice, crop: int, zoom: float, rng: np.random.Generator) -> float:
+        # keep the crop inside the region where it fits, so that little of it is unreviewed
+        half = min(crop / zoom, side.stop - side.start) / 2
+        return float(rng.uniform(side.start + half, max(side.start + half, side.stop - half)) - 0.5)

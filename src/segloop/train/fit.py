@@ -1,0 +1,189 @@
+"""The training loop, top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from segloop.errors import TrainingError
+from segloop.events import EpochDone, Event
+from segloop.models.device import has_fast_bfloat16
+from segloop.models.protocol import Example, Trainable
+
+Draw = Callable[[np.random.Generator], Example]
+Score = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """The loop's numbers.
+
+    Parameters
+    ----------
+    epochs, steps : int
+        Number of epochs, and of optimiser steps in each.
+    minutes : float
+        Training ends, with the learning rate brought down in time, when this much has passed; infinity for no limit.
+    batch : int
+        Examples per step.
+    learning_rate, weight_decay : float
+        Of AdamW. The rate warms up over the first ``warmup`` share of training and then follows half a cosine to 0.
+    average : float in [0, 1)
+        Decay per step of the weight average that becomes the result; 0 takes the last weights.
+    freeze_norm : bool
+        Keep batch norm's running statistics, for fine-tuning on few images.
+    seed : int
+    """
+
+    epochs: int
+    steps: int
+    minutes: float = math.inf
+    batch: int = 4
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    average: float = 0.998
+    freeze_norm: bool = False
+    seed: int = 0
+
+
+class Fit:
+    """Training of one model: the loop and all its state, which can be saved and restored between epochs.
+
+    Parameters
+    ----------
+    model : Trainable
+        Trained in place; while an epoch is scored and after the last one it holds the averaged weights.
+    draw : callable
+        Returns one training example, given a random generator.
+    settings : FitSettings
+    score : callable, optional
+        Returns the held-out score of the model as it stands; called after each epoch for which ``scored`` is true.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        draw: Draw,
+        settings: FitSettings,
+        score: Score = lambda: math.nan,
+        scored: Callable[[int], bool] = lambda epoch: True,
+    ) -> None:
+        self.model, self.draw, self.settings = model, draw, settings
+        self.score, self.scored = score, scored
+        parameters = [p for p in model.module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        self.live = copy.deepcopy(model.module.state_dict())
+        self.average = copy.deepcopy(self.live)
+        self.epoch = 0
+        self.step = 0
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is needed to go on after an interruption."""
+        return {
+            "live": self.live,
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        self.live, self.average = state["live"], state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
+        """Train to the end, or until ``stop`` returns true (asked before each step), an event per epoch.
+
+        Raises
+        ------
+        TrainingError
+            If the loss stops being a finite number.
+        """
+        settings = self.settings
+        started = time.monotonic() - self.seconds
+        while self.epoch < settings.epochs and not self._out_of_time() and not stop():
+            self.model.module.load_state_dict(self.live)
+            self._set_training_mode()
+            # a generator per epoch: an epoch is the same whether or not training was interrupted before it
+            rng = np.random.default_rng([settings.seed, self.epoch])
+            torch.manual_seed(settings.seed * 1_000_003 + self.epoch)
+            losses = []
+            for _ in range(settings.steps):
+                if self._out_of_time() or stop():
+                    break
+                losses.append(self._step(rng))
+                self.seconds = time.monotonic() - started
+            self.epoch += 1
+            self.live = copy.deepcopy(self.model.module.state_dict())
+            if settings.average:
+                self.model.module.load_state_dict(self.average)
+            self.model.module.eval()
+            score = self.score() if losses and self.scored(self.epoch) else math.nan
+            self.seconds = time.monotonic() - started
+            loss = float(np.mean(losses)) if losses else math.nan
+            yield EpochDone(self.epoch, settings.epochs, loss, score, self.seconds)
+        self.model.module.eval()
+
+    def _step(self, rng: np.random.Generator) -> float:
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * self._rate()
+        examples = [self.draw(rng) for _ in range(settings.batch)]
+        on_cpu = self.model.device.type == "cpu"
+        fast = torch.autocast("cpu", torch.bfloat16) if on_cpu and has_fast_bfloat16() else nullcontext()
+        with fast:
+            loss = torch.stack([part.float() for part in self.model.losses(examples).values()]).sum()
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} in epoch {self.epoch + 1}; lower the learning rate or check the images"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.module.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return float(loss.detach())
+
+    def _update_average(self) -> None:
+        # the decay grows from 0, so that a short training is not an average with its untrained start
+        decay = min(self.settings.average, self.step / (self.step + 10))
+        for name, tensor in self.model.module.state_dict().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def _progress(self) -> float:
+        by_steps = self.step / max(1, self.settings.epochs * self.settings.steps)
+        return max(by_steps, self.seconds / (60 * self.settings.minutes))
+
+    def _out_of_time(self) -> bool:
+        return self.seconds >= 60 * self.settings.minutes
+
+    def _rate(self) -> float:
+        progress = self._progress()
+        if progress < self.settings.warmup:
+            return (progress + 1e-3) / (self.settings.warmup + 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def _set_training_mode(self) -> None:
+        self.model.module.train()
+        if self.settings.freeze_norm:
+            for module in self.model.module.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
