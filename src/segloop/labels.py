@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,13 @@ from skimage.segmentation import find_boundaries, watershed
 
 from segloop.errors import LabelsError
 from segloop.image import Image, check_axes
+
+
+class Task(StrEnum):
+    """What the numbers of a label image mean."""
+
+    SEMANTIC = "semantic"
+    INSTANCE = "instance"
 
 
 @dataclass(frozen=True, eq=False)
