@@ -161,7 +161,7 @@ def _assign_group(rows: np.ndarray, columns: np.ndarray, iou: np.ndarray) -> np.
 def check_pair(
     reference: Any, prediction: Any, reviewed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return two label images and a mask as arrays, or raise LabelsError if they are none or differ in shape."""
+    """Return two label images and a mask as arrays; LabelsError if they are none or differ in shape."""
     reference, prediction = check_labels(reference), check_labels(prediction)
     if reference.shape != prediction.shape:
         raise LabelsError(
