@@ -1,0 +1,207 @@
+"""Mask R-CNN as a SegLoop model: spec, training targets, prediction in stages. The network is in ``maskrcnn_network``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from segloop.errors import ModelError
+from segloop.models.maskrcnn_network import RESNET50, MaskRCNN, MaskRCNNConfig, config_from
+from segloop.models.protocol import Example, Instances, ModelSpec, Task
+from segloop.models.torch_model import TorchModel, copy_matching
+
+SMALLEST_AREA = 9
+"""Remains of objects with fewer pixels than this, at the border of a crop, are neither objects nor background."""
+
+
+class MaskRCNNModel(TorchModel):
+    """A Mask R-CNN with its spec."""
+
+    module: MaskRCNN
+    divisor = 32
+
+    def __init__(self, spec: ModelSpec) -> None:
+        if spec.task is not Task.INSTANCE or spec.ndim != 2:
+            raise ModelError(
+                f"Mask R-CNN finds objects in planes, but model {spec.name!r} says {spec.task.value}, {spec.ndim}D; "
+                "use task instance and ndim 2"
+            )
+        config = config_from(spec.architecture, spec.name)
+        super().__init__(spec, MaskRCNN(config, spec.channels, len(spec.classes)))
+
+    @torch.inference_mode()
+    def predict(self, tiles: Tensor) -> list[Instances]:
+        """Predict tiles, float32 (N, C, Y, X); one Instances per tile."""
+        maps = self.features(tiles)
+        found = self.detect(maps, (tiles.shape[-2], tiles.shape[-1]))
+        boxes = [torch.from_numpy(own.boxes).to(self.device) for own in found]
+        classes = [torch.from_numpy(own.classes).to(self.device) for own in found]
+        masks = self.masks(maps, boxes, classes)
+        return [
+            Instances(own.boxes, own.scores, own.classes, mask.cpu().numpy()) for own, mask in zip(found, masks)
+        ]
+
+    @torch.inference_mode()
+    def features(self, tiles: Tensor) -> dict[str, Tensor]:
+        """Compute the feature pyramid of tiles, float32 (N, C, Y, X)."""
+        self.check_tiles(tiles)
+        return self.module.features(tiles.to(self.device).contiguous(memory_format=torch.channels_last))
+
+    @torch.inference_mode()
+    def detect(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[Instances]:
+        """Find objects in tiles of ``size`` (Y, X); their masks are empty, (N, 0, 0)."""
+        return [
+            Instances(
+                boxes.cpu().numpy(), scores.cpu().numpy(), classes.cpu().numpy(), np.zeros((len(boxes), 0, 0), np.float32)
+            )
+            for boxes, scores, classes in self.module.detect(features, size)
+        ]
+
+    @torch.inference_mode()
+    def masks(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> list[Tensor]:
+        """Fill boxes, per tile float32 (N, 4) and int64 (N,) in 1…K; per tile float32 (N, 28, 28) in [0, 1]."""
+        return self.module.masks(features, boxes, classes)
+
+    def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The five losses of Mask R-CNN; what is not reviewed is no example of anything."""
+        images = torch.stack([example.image for example in examples]).to(self.device)
+        targets = [
+            {name: tensor.to(self.device) for name, tensor in detection_target(example).items()} for example in examples
+        ]
+        some = [index for index, example in enumerate(examples) if bool(example.reviewed.any())]
+        if not some:
+            return {"loss_objectness": sum(p.sum() * 0 for p in self.module.parameters() if p.requires_grad)}  # type: ignore[dict-item]
+        images = images[some].contiguous(memory_format=torch.channels_last)
+        return self.module.losses(images, [targets[index] for index in some])
+
+    def with_classes(self, classes: Sequence[str]) -> MaskRCNNModel:
+        """Return a copy for other classes: only the last layers of the box and mask heads are new."""
+        other = MaskRCNNModel(replace(self.spec, classes=tuple(classes)))
+        state = self.module.state_dict()
+        if tuple(classes) != self.spec.classes:
+            last = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(last)}
+        copy_matching(other.module, state)
+        return other.to(self.device)
+
+    def load_torchvision(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take the weights of torchvision's ``maskrcnn_resnet50_fpn``, such as those trained on COCO.
+
+        Parameters
+        ----------
+        state : mapping
+            Its state dict, as ``torch.load(file, weights_only=True)`` reads it.
+
+        Returns
+        -------
+        list of str
+            Names of the weights that stay fresh because their shape differs: the last layers, when the number of classes
+            is not COCO's.
+
+        Raises
+        ------
+        ModelError
+            If the state dict has names this network does not have: it is of another model.
+        """
+        # torchvision's first release of these weights named the layers of the mask head and FPN differently
+        probe = dict(state)
+        incompatible = self.module.load_state_dict(
+            {name: tensor for name, tensor in probe.items() if name in self.module.state_dict()
+             and self.module.state_dict()[name].shape == tensor.shape},
+            strict=False,
+        )
+        own = set(self.module.state_dict())
+        if unknown := sorted(set(probe) - own):
+            raise ModelError(
+                f"the state dict has {unknown[0]!r}, which maskrcnn_resnet50_fpn lacks; expected that model's weights"
+            )
+        return sorted(incompatible.missing_keys)
+
+
+def detection_target(example: Example) -> dict[str, Tensor]:
+    """Turn a labelled crop into what Mask R-CNN trains on.
+
+    Returns
+    -------
+    dict
+        ``boxes`` float32 (N, 4), ``labels`` int64 (N,), ``masks`` uint8 (N, Y, X) of the objects that are whole and
+        reviewed; ``unreviewed`` int32 (Y + 1, X + 1), the summed-area table of all other unreviewed pixels and objects;
+        ``somewhere`` float32 (1 or 0, 4), a small reviewed box.
+    """
+    labels = example.labels.numpy()
+    reviewed = example.reviewed.numpy().copy()
+    boxes, classes, masks = [], [], []
+    for number, (rows, columns) in _boxes(labels):
+        mask = labels[rows, columns] == number
+        if mask.sum() < SMALLEST_AREA or not reviewed[rows, columns][mask].all():
+            reviewed[rows, columns] &= ~mask
+            continue
+        boxes.append([columns.start, rows.start, columns.stop, rows.stop])
+        classes.append(example.object_classes.get(number, 1))
+        whole = np.zeros(labels.shape, np.uint8)
+        whole[rows, columns] = mask
+        masks.append(whole)
+    integral = np.zeros((labels.shape[0] + 1, labels.shape[1] + 1), np.int32)
+    integral[1:, 1:] = (~reviewed).cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
+    places = np.argwhere(reviewed)
+    somewhere = [[x, y, x + 1, y + 1] for y, x in places[len(places) // 2 : len(places) // 2 + 1]]
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor(classes, dtype=torch.int64),
+        "masks": torch.from_numpy(np.stack(masks) if masks else np.zeros((0, *labels.shape), np.uint8)),
+        "unreviewed": torch.from_numpy(integral),
+        "somewhere": torch.tensor(somewhere, dtype=torch.float32).reshape(-1, 4),
+    }
+
+
+def _boxes(labels: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
+    numbers, compact = np.unique(labels, return_inverse=True)
+    compact = compact.reshape(labels.shape)
+    offset = 1 if len(numbers) and numbers[0] != 0 else 0
+    found = ndimage.find_objects(compact + offset)
+    pairs = zip(numbers if offset else numbers[1:], found)
+    return [(int(number), box) for number, box in pairs if box is not None]
+
+
+class MaskRCNNFamily:
+    """Builds Mask R-CNNs."""
+
+    name = "maskrcnn"
+    task = Task.INSTANCE
+    _configs = {"small": MaskRCNNConfig(), "resnet50": RESNET50}
+
+    def sizes(self) -> tuple[str, ...]:
+        """``small`` (for a CPU) and ``resnet50`` (the classic, which takes torchvision's weights)."""
+        return tuple(self._configs)
+
+    def new_spec(self, name: str, classes: Sequence[str], channels: int, ndim: int, size: str) -> ModelSpec:
+        """Return the spec of an untrained Mask R-CNN."""
+        if size not in self._configs:
+            raise ModelError(f"Mask R-CNN has no size {size!r}; the sizes are {', '.join(self.sizes())}")
+        config = self._configs[size]
+        if config.mean and channels != len(config.mean):
+            config = replace(config, mean=(), std=())
+        return ModelSpec(
+            name=name,
+            family=self.name,
+            task=self.task,
+            classes=tuple(classes),
+            ndim=ndim,
+            channels=channels,
+            architecture=asdict(config),
+            tile=512,
+            halo=64,
+            score_threshold=0.5,
+        )
+
+    def build(self, spec: ModelSpec) -> MaskRCNNModel:
+        """Build the model that ``spec`` describes, with fresh weights."""
+        return MaskRCNNModel(spec)
+
+
+FAMILY = MaskRCNNFamily()

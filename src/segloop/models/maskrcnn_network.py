@@ -1,0 +1,363 @@
+"""The Mask R-CNN network (He et al. 2017) on torchvision's parts, every number of it written out.
+
+Module names are torchvision's, so that ``maskrcnn_resnet50_fpn``'s state dict loads as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from segloop.errors import ModelError
+from segloop.models.roi_align import PyramidRoIAlign
+
+LEVELS = ("0", "1", "2", "3")
+STRIDES = (4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRCNNConfig:
+    """Everything about the network and its inference that changes results; lengths are in network pixels.
+
+    torchvision's defaults are made for photographs: 100 objects per image, images resized to 800–1333 pixels, anchors
+    from 32 pixels. They would drop and rescale cells without a word, so none is left to it.
+
+    Parameters
+    ----------
+    widths, blocks : tuple of int (4,)
+        Channels and residual blocks of the ``small`` backbone's stages at strides 4, 8, 16, 32. Empty: ResNet-50.
+    pyramid, box_hidden : int
+        Channels of the feature pyramid; hidden units of the box head.
+    mask_layers : tuple of int
+        Channels of the mask head's convolutions.
+    anchors : tuple of tuple of float
+        Anchor sides per pyramid level. A fifth level, pooled from the fourth, is added if there are five.
+    aspect_ratios : tuple of float
+    proposals_train, proposals : int
+        Proposals per image kept for the heads, in training and at inference.
+    proposal_nms, box_nms : float
+        IoU above which the lesser of two proposals, or of two boxes of a class, is dropped.
+    box_score : float
+        Least score of a detection; low, because all candidates are kept.
+    detections : int
+        Most detections per tile.
+    rpn_foreground, rpn_background, box_foreground : float
+        IoU from which, or below which, anchors and proposals are positive, or negative, examples.
+    rpn_samples, box_samples : int
+        Examples per image in a training step.
+    rpn_positive, box_positive : float
+        Most of them that may be positive, as a share.
+    sampling_points : int
+        RoIAlign's bilinear samples per cell and axis.
+    aligned : bool
+        See :func:`segloop.models.roi_align.roi_align`.
+    canonical_size : float
+        See :class:`segloop.models.roi_align.PyramidRoIAlign`.
+    mean, std : tuple of float (C,)
+        Subtracted from and divided out of the normalised image.
+    """
+
+    widths: tuple[int, ...] = (48, 96, 128, 192)
+    blocks: tuple[int, ...] = (2, 2, 2, 1)
+    pyramid: int = 64
+    box_hidden: int = 256
+    mask_layers: tuple[int, ...] = (64, 64, 64, 64)
+    anchors: tuple[tuple[float, ...], ...] = ((8.0, 11.3), (16.0, 22.6), (32.0, 45.2), (64.0, 90.5))
+    aspect_ratios: tuple[float, ...] = (1.0,)
+    proposals_train: int = 500
+    proposals: int = 1000
+    proposal_nms: float = 0.7
+    box_nms: float = 0.5
+    box_score: float = 0.05
+    detections: int = 1000
+    rpn_foreground: float = 0.6
+    rpn_background: float = 0.3
+    rpn_samples: int = 256
+    rpn_positive: float = 0.5
+    box_foreground: float = 0.5
+    box_samples: int = 96
+    box_positive: float = 0.33
+    sampling_points: int = 2
+    aligned: bool = True
+    canonical_size: float = 112.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "blocks", "mask_layers", "aspect_ratios", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "anchors", tuple(tuple(sides) for sides in self.anchors))
+        if len(self.anchors) not in (4, 5) or len({len(sides) for sides in self.anchors}) != 1:
+            raise ModelError("anchors need 4 or 5 levels with equally many sides each")
+        if len(self.widths) != len(self.blocks) or len(self.widths) not in (0, 4):
+            raise ModelError("widths and blocks need 4 numbers each, or none for ResNet-50")
+
+
+RESNET50 = MaskRCNNConfig(
+    widths=(),
+    blocks=(),
+    pyramid=256,
+    box_hidden=1024,
+    mask_layers=(256, 256, 256, 256),
+    anchors=((32.0,), (64.0,), (128.0,), (256.0,), (512.0,)),
+    aspect_ratios=(0.5, 1.0, 2.0),
+    proposals_train=1000,
+    rpn_foreground=0.7,
+    box_samples=256,
+    box_positive=0.25,
+    aligned=False,
+    canonical_size=224.0,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        out: Tensor = self.relu(self.body(x) + self.shortcut(x))
+        return out
+
+
+class SmallBackbone(nn.Module):
+    """A light residual network with a feature pyramid, strides 4 to 32."""
+
+    def __init__(self, channels: int, config: MaskRCNNConfig) -> None:
+        super().__init__()
+        stem = 32
+        self.body = nn.ModuleDict(
+            {
+                "stem": nn.Sequential(
+                    nn.Conv2d(channels, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
+                )
+            }
+        )
+        inputs = stem
+        for level, (width, count) in enumerate(zip(config.widths, config.blocks)):
+            blocks = [ResidualBlock(inputs if i == 0 else width, width, 2 if i == 0 else 1) for i in range(count)]
+            self.body[f"stage{level}"] = nn.Sequential(*blocks)
+            inputs = width
+        self.fpn = FeaturePyramidNetwork(list(config.widths), config.pyramid)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the pyramid's maps, float (N, pyramid, Y / stride, X / stride), finest first."""
+        x = self.body["stem"](x)
+        maps = OrderedDict()
+        for level, name in enumerate(LEVELS):
+            x = self.body[f"stage{level}"](x)
+            maps[name] = x
+        out: dict[str, Tensor] = self.fpn(maps)
+        return out
+
+
+class ReviewedProposals(RegionProposalNetwork):
+    """torchvision's proposal network, with anchors in unreviewed places left out of the loss."""
+
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Label anchors 1, 0, or -1 (no influence)."""
+        labels, boxes = super().assign_targets_to_anchors(anchors, targets)
+        for own, place, target in zip(labels, anchors, targets):
+            own[(own == 0) & (unreviewed_share(place, target["unreviewed"]) > IGNORE_SHARE)] = -1
+        return labels, boxes
+
+    def compute_loss(
+        self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return both losses; 0 when no anchor may be used."""
+        if all(bool((own < 0).all()) for own in labels):
+            return objectness.sum() * 0, deltas.sum() * 0
+        losses: tuple[Tensor, Tensor] = super().compute_loss(objectness, deltas, labels, regression_targets)
+        return losses
+
+
+class ReviewedHeads(RoIHeads):
+    """torchvision's heads, with proposals in unreviewed places left out of the loss."""
+
+    def select_training_samples(
+        self, proposals: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Choose the proposals to train on; return them, their objects, classes and regression targets."""
+        boxes = [target["boxes"] for target in targets]
+        # "somewhere" is a small reviewed box: there is at least one example, however little is reviewed
+        proposals = [torch.cat([own, target["somewhere"]]) for own, target in zip(proposals, targets)]
+        proposals = self.add_gt_proposals(proposals, boxes)
+        matched, labels = self.assign_targets_to_proposals(proposals, boxes, [t["labels"] for t in targets])
+        for own, place, target in zip(labels, proposals, targets):
+            own[(own == 0) & (unreviewed_share(place, target["unreviewed"]) > IGNORE_SHARE)] = -1
+        chosen = self.subsample(labels)
+        proposals = [own[index] for own, index in zip(proposals, chosen)]
+        labels = [own[index] for own, index in zip(labels, chosen)]
+        matched = [own[index] for own, index in zip(matched, chosen)]
+        matched_boxes = [
+            own[index] if len(own) else own.new_zeros((len(index), 4)) for own, index in zip(boxes, matched)
+        ]
+        return proposals, matched, labels, self.box_coder.encode(matched_boxes, proposals)
+
+
+IGNORE_SHARE = 0.3
+"""Background boxes of which more than this share is unreviewed are no examples."""
+
+
+def unreviewed_share(boxes: Tensor, integral: Tensor) -> Tensor:
+    """Share of each box that is unreviewed: float32 (N,) in [0, 1].
+
+    Parameters
+    ----------
+    boxes : float32 (N, 4)
+    integral : int32 (Y + 1, X + 1)
+        Summed-area table of the unreviewed pixels. Outside the image everything is unreviewed.
+    """
+    height, width = integral.shape[0] - 1, integral.shape[1] - 1
+    edges = boxes.round().long()
+    x0, x1 = edges[:, 0].clamp(0, width), edges[:, 2].clamp(0, width)
+    y0, y1 = edges[:, 1].clamp(0, height), edges[:, 3].clamp(0, height)
+    unreviewed = integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0]
+    inside = (x1 - x0) * (y1 - y0)
+    area = ((edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])).clamp(min=1)
+    return 1 - (inside - unreviewed).float() / area
+
+
+class MaskRCNN(nn.Module):
+    """Backbone, proposal network and heads.
+
+    Parameters
+    ----------
+    config : MaskRCNNConfig
+    channels : int
+        Input channels.
+    classes : int
+        Object classes, without background.
+    """
+
+    def __init__(self, config: MaskRCNNConfig, channels: int, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        strides = dict(zip(LEVELS, STRIDES))
+        self.backbone = SmallBackbone(channels, config) if config.widths else _resnet50_backbone(channels, config)
+        per_level = (config.aspect_ratios,) * len(config.anchors)
+        self.rpn = ReviewedProposals(
+            AnchorGenerator(config.anchors, per_level),
+            RPNHead(config.pyramid, len(config.anchors[0]) * len(config.aspect_ratios)),
+            fg_iou_thresh=config.rpn_foreground,
+            bg_iou_thresh=config.rpn_background,
+            batch_size_per_image=config.rpn_samples,
+            positive_fraction=config.rpn_positive,
+            pre_nms_top_n={"training": 2 * config.proposals_train, "testing": 2 * config.proposals},
+            post_nms_top_n={"training": config.proposals_train, "testing": config.proposals},
+            nms_thresh=config.proposal_nms,
+            score_thresh=0.0,
+        )
+
+        def pooler(cells: int) -> PyramidRoIAlign:
+            return PyramidRoIAlign(strides, cells, config.sampling_points, config.aligned, config.canonical_size)
+
+        self.roi_heads = ReviewedHeads(
+            box_roi_pool=pooler(7),
+            box_head=TwoMLPHead(config.pyramid * 7 * 7, config.box_hidden),
+            box_predictor=FastRCNNPredictor(config.box_hidden, classes + 1),
+            fg_iou_thresh=config.box_foreground,
+            bg_iou_thresh=config.box_foreground,
+            batch_size_per_image=config.box_samples,
+            positive_fraction=config.box_positive,
+            bbox_reg_weights=(10.0, 10.0, 5.0, 5.0),
+            score_thresh=config.box_score,
+            nms_thresh=config.box_nms,
+            detections_per_img=config.detections,
+            mask_roi_pool=pooler(14),
+            mask_head=MaskRCNNHeads(config.pyramid, config.mask_layers, dilation=1),
+            mask_predictor=MaskRCNNPredictor(config.mask_layers[-1], config.mask_layers[-1], classes + 1),
+        )
+        mean = torch.tensor(config.mean or (0.0,) * channels).view(1, -1, 1, 1)
+        std = torch.tensor(config.std or (1.0,) * channels).view(1, -1, 1, 1)
+        # not part of the weights: torchvision's state dicts have no such keys
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Stage 1. Normalised images, float32 (N, C, Y, X), to the pyramid's maps by name."""
+        maps: dict[str, Tensor] = self.backbone((images - self.mean) / self.std)
+        return {name: feature.float() for name, feature in maps.items()}
+
+    def detect(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Stage 2. Boxes float32 (N, 4), scores (N,) and classes (N,) of each image of ``size`` (Y, X), best first."""
+        shapes = [size] * len(features[LEVELS[0]])
+        proposals, _ = self.rpn(self._image_list(features, size), dict(features))
+        pooled = self.roi_heads.box_roi_pool(features, proposals, shapes)
+        logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+        boxes, scores, classes = self.roi_heads.postprocess_detections(logits, deltas, proposals, shapes)
+        return list(zip(boxes, scores, classes))
+
+    def masks(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> list[Tensor]:
+        """Stage 3. Fill boxes of each image: float32 (N, 28, 28) in [0, 1]; each class has a mask of its own."""
+        heads = self.roi_heads
+        pooled = heads.mask_roi_pool(features, list(boxes), [(0, 0)] * len(boxes))
+        if len(pooled) == 0:
+            return [pooled.new_zeros((0, 28, 28)) for _ in boxes]
+        logits = heads.mask_predictor(heads.mask_head(pooled))
+        return [mask[:, 0] for mask in maskrcnn_inference(logits, list(classes))]
+
+    def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the five losses of the paper: objectness and boxes of proposals; classes, boxes, masks of objects."""
+        features = self.features(images)
+        size = (images.shape[-2], images.shape[-1])
+        with torch.autocast(images.device.type, enabled=False):
+            proposals, losses = self.rpn(self._image_list(features, size), features, targets)
+            _, more = self.roi_heads(features, proposals, [size] * len(images), targets)
+        return losses | more
+
+    def _image_list(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> ImageList:
+        first = features[LEVELS[0]]
+        # the anchor generator reads only the shape of the batch; an expanded scalar costs no memory
+        shape = first.new_zeros(()).expand(len(first), 1, *size)
+        return ImageList(shape, [size] * len(first))
+
+
+def _resnet50_backbone(channels: int, config: MaskRCNNConfig) -> nn.Module:
+    body = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+    if channels != 3:
+        body.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    layers: dict[str, str] = {f"layer{level + 1}": name for level, name in enumerate(LEVELS)}
+    return BackboneWithFPN(body, layers, [256, 512, 1024, 2048], config.pyramid)
+
+
+def config_from(numbers: Mapping[str, Any], model: str) -> MaskRCNNConfig:
+    """Read a spec's architecture, or raise ModelError."""
+    try:
+        return MaskRCNNConfig(**numbers)
+    except TypeError as error:
+        raise ModelError(f"model {model!r} has an architecture that Mask R-CNN does not know: {error}") from error
