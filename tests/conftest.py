@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.register_assert_rewrite("segloop.testing")
+
 NUCLEI = Path(__file__).parent / "data" / "nuclei"
 LOCAL = ("127.0.0.1", "::1", "localhost")
 

@@ -45,7 +45,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def probe(folder: Path) -> dict:
-    """What napari finds when ``folder`` is installed. Without site (-S), the developer's own install is not seen."""
+    """What napari finds when ``folder`` is installed. Without site (-S), the developer's install is not seen."""
     libraries = sysconfig.get_path("purelib")
     answer = run(sys.executable, "-S", "-c", PROBE, folder, libraries, cwd=folder)
     return json.loads(answer.splitlines()[-1])
