@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -45,7 +48,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def probe(folder: Path) -> dict:
-    """What napari finds when ``folder`` is installed. Without site (-S), the developer's install is not seen."""
+    """What napari finds where ``folder`` is installed; without site (-S), only there."""
     libraries = sysconfig.get_path("purelib")
     answer = run(sys.executable, "-S", "-c", PROBE, folder, libraries, cwd=folder)
     return json.loads(answer.splitlines()[-1])
@@ -139,6 +142,40 @@ def test_napari_finds_an_editable_install(tmp_path):
     folder = tmp_path / "site"
     check(found := install(wheel, folder), folder)
     assert Path(found["package"]).parent == PACKAGE
+
+
+def test_every_import_is_a_declared_dependency():
+    """A package that only comes with another dependency may be gone tomorrow."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = names_of(project["dependencies"])
+    for_tests = names_of(project["optional-dependencies"]["test"])
+    owners = importlib.metadata.packages_distributions()
+    missing = {}
+    for path in PACKAGE.rglob("*.py"):
+        allowed = declared | (for_tests if path.name == "testing.py" else set())
+        for name in imported_packages(path) - sys.stdlib_module_names - {"segloop"}:
+            distributions = {normal(owner) for owner in owners.get(name, [name])}
+            if not distributions & allowed:
+                missing[name] = str(path.relative_to(ROOT))
+    assert missing == {}
+
+
+def normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {normal(re.split(r"[ \[<>=!~;]", requirement)[0]) for requirement in requirements}
+
+
+def imported_packages(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").partition(".")[0])
+    return names
 
 
 def test_no_qt_binding_without_asking():
