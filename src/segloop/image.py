@@ -217,7 +217,9 @@ class Image:
         total = math.prod(self.label_shape)
         channel = self.axes.index(self.channel_axis) if self.channel_axis else -1
         if total <= pixels or isinstance(self.data, np.ndarray):
-            step = max(1, math.ceil((total / pixels) ** (1 / len(self.label_axes))))
+            step = 1
+            while math.prod(math.ceil(n / step) for n in self.label_shape) > pixels:
+                step += 1
             index = tuple(slice(None) if axis in CHANNEL_AXES else slice(None, None, step) for axis in self.axes)
             return _channel_rows(np.asarray(self.data[index]), channel)
         side = min(512, *self.spatial_shape()[-2:])
@@ -292,7 +294,7 @@ def guess_axes(shape: Sequence[int], rgb: bool | None = None) -> str:
     Raises
     ------
     ImageError
-        For arrays with fewer than 2 or more than 6 dimensions.
+        For arrays with fewer than 2 or more than 5 dimensions.
     """
     shape = tuple(int(n) for n in shape)
     if rgb is None:

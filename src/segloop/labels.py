@@ -120,8 +120,45 @@ def check_shape(shape: tuple[int, ...], image: Image) -> None:
 
 
 def smallest_dtype(largest: int) -> np.dtype:
-    """The smallest of uint8, uint16, uint32, uint64 that holds ``largest``."""
-    return np.dtype(next(t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if largest <= np.iinfo(t).max))
+    """The smallest of uint8, uint16, uint32, uint64 that holds ``largest``.
+
+    Raises
+    ------
+    LabelsError
+        If none does.
+    """
+    for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
+        if largest <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    raise LabelsError(f"the label {largest:.3g} is too large; expected at most {np.iinfo(np.uint64).max}")
+
+
+def consecutive(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the objects from 1 without gaps, in the order of their numbers.
+
+    Parameters
+    ----------
+    labels : unsigned integers (...)
+        0 is background; numbers may be any, up to the largest uint64.
+
+    Returns
+    -------
+    numbers : uint64 (N,)
+        The number that object 1…N has in ``labels``.
+    places : int64 (...)
+        0…N.
+    """
+    largest = int(labels.max())
+    if largest <= 4 * labels.size + 65536:  # a table is much faster than sorting
+        present = np.zeros(largest + 1, bool)
+        present[labels] = True
+        present[0] = False
+        return np.flatnonzero(present).astype(np.uint64), np.cumsum(present, dtype=np.int64)[labels]
+    numbers, places = np.unique(labels, return_inverse=True)
+    places = places.reshape(labels.shape).astype(np.int64)
+    if numbers[0] == 0:
+        return numbers[1:].astype(np.uint64), places
+    return numbers.astype(np.uint64), places + 1
 
 
 def look_like_instances(labels: np.ndarray) -> bool:
@@ -186,8 +223,7 @@ def instances_from_scores(inside: np.ndarray, foreground: np.ndarray, threshold:
 
 def diameters(labels: np.ndarray) -> np.ndarray:
     """Diameter of the circle (sphere) of each object's area (volume), in pixels: float64 (N,)."""
-    areas = np.bincount(labels.ravel().astype(np.int64))[1:]
-    areas = areas[areas > 0]
+    areas = np.bincount(consecutive(labels)[1].ravel())[1:]
     if labels.ndim == 2:
         return np.sqrt(4 * areas / np.pi)
     return np.cbrt(6 * areas / np.pi)
@@ -195,7 +231,8 @@ def diameters(labels: np.ndarray) -> np.ndarray:
 
 def bounding_boxes(labels: np.ndarray) -> dict[int, tuple[slice, ...]]:
     """The box of each object as slices, by its number."""
-    return {number: box for number, box in enumerate(ndimage.find_objects(labels), 1) if box is not None}
+    numbers, places = consecutive(labels)
+    return dict(zip(numbers.tolist(), ndimage.find_objects(places)))
 
 
 def object_table(labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -203,5 +240,9 @@ def object_table(labels: np.ndarray) -> dict[str, np.ndarray]:
 
     Columns are ``label``, ``area``, ``centroid-0`` … and ``bbox-0`` … (scikit-image's names).
     """
-    table: dict[str, np.ndarray] = regionprops_table(labels, properties=("label", "area", "centroid", "bbox"))
-    return table
+    # regionprops makes a list as long as the largest number
+    numbers, places = consecutive(labels)
+    table: dict[str, np.ndarray] = regionprops_table(places, properties=("label", "area", "centroid", "bbox"))
+    label = numbers[table["label"].astype(np.intp) - 1]
+    # signed, as everything else in a table, so that joining tables does not make floats of the numbers
+    return table | {"label": label.astype(np.int64) if label.max(initial=0) < 1 << 63 else label}

@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from segloop.errors import LabelsError, SettingsError
-from segloop.labels import check_labels
+from segloop.labels import check_labels, consecutive
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,8 +94,8 @@ class Overlaps:
     def of(cls, reference: Any, prediction: Any, reviewed: np.ndarray | None = None) -> Overlaps:
         """Find the overlaps of two label images; parameters and errors as in :func:`match`."""
         reference, prediction, reviewed = check_pair(reference, prediction, reviewed)
-        a_numbers, a = _consecutive(reference)
-        b_numbers, b = _consecutive(prediction)
+        a_numbers, a = consecutive(reference.ravel())
+        b_numbers, b = consecutive(prediction.ravel())
         a_sizes = a_inside = np.bincount(a, minlength=len(a_numbers) + 1)[1:]
         b_sizes = b_inside = np.bincount(b, minlength=len(b_numbers) + 1)[1:]
         if reviewed is not None:
@@ -104,7 +104,7 @@ class Overlaps:
             b_inside = np.bincount(b, minlength=len(b_numbers) + 1)[1:]
         both = (a > 0) & (b > 0)
         pairs, shared = np.unique((a[both] - 1) * len(b_numbers) + (b[both] - 1), return_counts=True)
-        rows, columns = np.divmod(pairs, max(1, len(b_numbers)))
+        rows, columns = pairs // max(1, len(b_numbers)), pairs % max(1, len(b_numbers))
         iou = shared / (a_inside[rows] + b_inside[columns] - shared)
         return cls(a_numbers, b_numbers, 2 * a_inside >= a_sizes, 2 * b_inside >= b_sizes, rows, columns, iou)
 
@@ -174,17 +174,3 @@ def check_pair(
                 f"the reviewed mask has shape {reviewed.shape}; expected {reference.shape} as the labels"
             )
     return reference, prediction, reviewed
-
-
-def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the object numbers, uint64 (N,), and the labels as 0…N, int64 (pixels,)."""
-    flat, largest = labels.ravel(), int(labels.max())
-    if largest <= 4 * labels.size + 65536:  # a table is much faster than sorting
-        present = np.zeros(largest + 1, bool)
-        present[flat] = True
-        present[0] = False
-        return np.flatnonzero(present).astype(np.uint64), np.cumsum(present)[flat]
-    numbers, places = np.unique(flat, return_inverse=True)
-    if numbers[0] == 0:
-        return numbers[1:].astype(np.uint64), places.astype(np.int64)
-    return numbers.astype(np.uint64), places.astype(np.int64) + 1

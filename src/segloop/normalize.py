@@ -55,7 +55,9 @@ class Normalization:
         check_finite(pixels)
         if self.joint:
             pixels = pixels.reshape(1, -1)
-        low, high = np.percentile(pixels.astype(np.float32, copy=False), [self.low, self.high], axis=1)
+        # float32 cannot tell large 32- and 64-bit intensities apart
+        exact = np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
+        low, high = np.percentile(pixels.astype(exact, copy=False), [self.low, self.high], axis=1)
         repeat = image.channels if self.joint else 1
         return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat)
 
