@@ -1,0 +1,268 @@
+"""Reading images and labels, writing labels: a table of formats by suffix.
+
+A new format is one module with ``read`` and ``write``, and its line in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segloop.errors import FileError, ImageError, LabelsError
+from segloop.image import CHANNEL_AXES, Image, guess_axes
+from segloop.io import coco, geojson, measurements, ngff, npy, raster, roi, tiff
+from segloop.io.files import check_target, check_writable, write_json
+from segloop.io.measurements import measure
+from segloop.io.notes import Note, Notes
+from segloop.io.source import Source
+from segloop.labels import Labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABEL_SUFFIXES",
+    "SAVE_SUFFIXES",
+    "Note",
+    "Notes",
+    "OpenedImage",
+    "check_target",
+    "check_writable",
+    "measurement_table",
+    "open_image",
+    "read_image",
+    "read_labels",
+    "save_labels",
+    "stem_of",
+    "suffix_of",
+    "write_provenance",
+]
+
+Read = Callable[[Path], Source]
+Write = Callable[[Labels, Path, Notes, bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What can be done with files of one suffix."""
+
+    read_image: Read | None = None
+    read_labels: Read | None = None
+    write: Write | None = None
+
+
+_TIFF = _Format(tiff.read, tiff.read, tiff.write)
+_ZARR = _Format(ngff.read, ngff.read_labels, ngff.write)
+_FORMATS = {
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".ome.zarr": _ZARR,
+    ".zarr": _ZARR,
+    ".zip": _Format(write=roi.write),
+    ".json": _Format(read_labels=coco.read, write=coco.write),
+    ".geojson": _Format(write=geojson.write),
+    ".csv": _Format(write=measurements.write),
+    ".png": _Format(raster.read, raster.read_indices, raster.write),
+    ".npy": _Format(npy.read, npy.read, npy.write),
+    ".jpg": _Format(raster.read),
+    ".jpeg": _Format(raster.read),
+    ".bmp": _Format(raster.read, raster.read),
+}
+
+IMAGE_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.read_image)
+LABEL_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.read_labels)
+SAVE_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.write)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image from a file, and whether its axes were guessed because the file does not say them."""
+
+    image: Image
+    axes_guessed: bool
+
+
+def open_image(path: str | Path, axes: str = "") -> OpenedImage:
+    """Open an image, with its axes and pixel size as far as the file knows them.
+
+    Parameters
+    ----------
+    path : path
+        .tif (plain, ImageJ, OME), .png, .jpg, .bmp, .npy, .zarr or .ome.zarr. TIFFs with more than one series
+        give the first. Zarr, .npy and large TIFFs are opened, not read.
+    axes : str
+        One letter per dimension; they overrule the file. "" takes those of the file or, if it has none, a
+        guess.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged or of an unknown kind.
+    ImageError
+        If the axes do not fit.
+    """
+    path = Path(path)
+    source = _reader(path, "image", lambda known: known.read_image)(path)
+    shape = tuple(int(n) for n in source.data.shape)
+    try:
+        letters = axes or source.axes or guess_axes(shape, True if source.rgb else None)
+        image = Image(source.data, letters, source.pixel_size, source.unit, stem_of(path))
+    except ImageError as error:
+        raise ImageError(f"{path.name}: {error}") from error
+    return OpenedImage(image, axes_guessed=not (axes or source.axes) and len(shape) > 2)
+
+
+def read_image(path: str | Path, axes: str = "") -> Image:
+    """Return the image of ``open_image``."""
+    return open_image(path, axes).image
+
+
+def read_labels(path: str | Path) -> Labels:
+    """Read a label image: .tif, .png, .npy, .zarr, .ome.zarr, or COCO .json.
+
+    Returns
+    -------
+    Labels
+        With axes, pixel size and class names as far as the file knows them.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged, or of a kind that holds no label image.
+    LabelsError
+        If it holds something else than whole numbers, or has channels.
+    """
+    path = Path(path)
+    source = _reader(path, "label image", lambda known: known.read_labels)(path)
+    array, axes = np.asarray(source.data), source.axes
+    for axis in CHANNEL_AXES:
+        if axis in axes and array.shape[axes.index(axis)] == 1:
+            array, axes = array.squeeze(axes.index(axis)), axes.replace(axis, "")
+    if any(axis in CHANNEL_AXES for axis in axes):
+        raise LabelsError(
+            f"{path.name}: a label image has one number per pixel, but this has axes {axes}; is it an image?"
+        )
+    if not axes and 2 <= array.ndim <= 4:
+        axes = ("YX", "ZYX", "TZYX")[array.ndim - 2]
+    try:
+        return Labels(array, axes, source.pixel_size, source.unit or "pixel", source.classes)
+    except (LabelsError, ImageError) as error:
+        raise LabelsError(f"{path.name}: {error}") from error
+
+
+def save_labels(
+    labels: Labels | np.ndarray, path: str | Path, objects: pd.DataFrame | None = None, overwrite: bool = True
+) -> Path:
+    """Write labels in the format that the suffix of ``path`` says; the file appears whole or not at all.
+
+    ========== ==============================================================================
+    .tif       ImageJ hyperstack (16 bits) or, with labels above 65535, OME-TIFF (32 bits)
+    .ome.zarr  OME-Zarr 0.5 label image with pyramid
+    .zip       ImageJ ROIs, exact to the pixel
+    .json      COCO, masks as compressed RLE
+    .geojson   polygons for QuPath
+    .csv       measurements
+    .png       8 or 16 bits, 2D
+    .npy       the bare array
+    ========== ==============================================================================
+
+    Parameters
+    ----------
+    labels : Labels or array
+        Integers (Y, X), (Z, Y, X) or (T, Z, Y, X).
+    path : path
+        Its folder must exist.
+    objects : DataFrame, optional
+        Columns ``label``, ``class``, ``score``, ``origin``: used where the format has room for them.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    FileError
+        If the suffix is unknown, the format cannot hold these labels, or the disk refuses.
+    LabelsError
+        If ``labels`` are not whole numbers.
+    """
+    path = Path(path)
+    write = _known(path).write
+    if write is None:
+        raise FileError(
+            f"labels cannot be written as {suffix_of(path)}; expected one of {', '.join(SAVE_SUFFIXES)}"
+        )
+    labels = _as_labels(labels)
+    write(labels, path, Notes(labels, objects), overwrite)
+    return path
+
+
+def measurement_table(labels: Labels | np.ndarray, objects: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the measurements that are written as .csv; see ``segloop.io.measurements.measure``."""
+    labels = _as_labels(labels)
+    return measure(labels, Notes(labels, objects))
+
+
+def write_provenance(output: str | Path, document: Mapping[str, Any]) -> Path:
+    """Write how ``output`` came to be, as ``<output>.provenance.json`` beside it; an older one is replaced.
+
+    Raises
+    ------
+    FileError
+    """
+    output = Path(output)
+    path = output.with_name(f"{output.name}.provenance.json")
+    write_json(path, document)
+    return path
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that decides on the format, in small letters; ".ome.zarr" counts as one."""
+    name = path.name.lower()
+    return ".ome.zarr" if name.endswith(".ome.zarr") else path.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """The file name without its format: "cells" for cells.tif, cells.ome.tif and cells.ome.zarr."""
+    name = path.name.removesuffix(path.suffix) if suffix_of(path) in _FORMATS else path.name
+    return name[:-4] if name.lower().endswith(".ome") else name
+
+
+def _as_labels(labels: Labels | np.ndarray) -> Labels:
+    if isinstance(labels, Labels):
+        return labels
+    array = np.asarray(labels)
+    if not 2 <= array.ndim <= 4:
+        raise LabelsError(f"labels of {array.ndim} dimensions; expected 2 (YX), 3 (ZYX) or 4 (TZYX)")
+    return Labels(array, ("YX", "ZYX", "TZYX")[array.ndim - 2])
+
+
+def _known(path: Path) -> _Format:
+    suffix = suffix_of(path)
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    if path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
+        return _ZARR
+    return _Format()
+
+
+def _reader(path: Path, what: str, choose: Callable[[_Format], Read | None]) -> Read:
+    read = choose(_known(path))
+    if not path.exists():
+        raise FileError(f"no such file: {path}")
+    if read is None:
+        kinds = ", ".join(suffix for suffix, known in _FORMATS.items() if choose(known))
+        raise FileError(
+            f"{path} cannot be read as {what}: {suffix_of(path) or 'no suffix'}; expected one of {kinds}"
+        )
+    if path.is_dir() and read not in (ngff.read, ngff.read_labels):
+        raise FileError(f"{path} is a folder; expected a file")
+    return read

@@ -1,0 +1,35 @@
+"""What a reader found in a file, before anyone decides what its axes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Content of an image or label file.
+
+    Parameters
+    ----------
+    data : array
+        NumPy array, memory map or zarr array.
+    axes : str
+        One letter per dimension if the file says them, else "".
+    pixel_size : mapping of letter to float
+        Only axes for which the file says a size.
+    unit : str
+        Unit along Z, Y and X; "" when not calibrated.
+    classes : tuple of str
+        Names of the label values, for label files that carry them.
+    rgb : bool
+        Whether the last axis is known to hold the samples of a colour.
+    """
+
+    data: Any
+    axes: str = ""
+    pixel_size: Mapping[str, float] = field(default_factory=dict)
+    unit: str = ""
+    classes: tuple[str, ...] = ()
+    rgb: bool = False

@@ -1,0 +1,216 @@
+"""TIFF: ImageJ hyperstacks, OME-TIFF, and plain files.
+
+ImageJ's format and its limits: https://imagej.net/ij/docs/guide (it has no 32-bit integers).
+OME-TIFF: https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/specification.html
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from segloop.image import AXES
+from segloop.io.files import reading, writing
+from segloop.io.notes import Notes
+from segloop.io.planes import in_file_order
+from segloop.io.source import Source
+from segloop.io.units import full_name, short_name
+from segloop.labels import Labels
+
+if TYPE_CHECKING:
+    import tifffile
+
+LAZY_BYTES = 1 << 28
+"""Larger files are not read at once, but where they are looked at."""
+
+IMAGEJ_BYTES = (1 << 32) - (1 << 20)
+"""ImageJ cannot open classic TIFF files beyond 4 GB, and knows no BigTIFF."""
+
+
+def read(path: Path) -> Source:
+    """Read the first series of a TIFF file; large ones stay on disk.
+
+    Raises
+    ------
+    FileError
+    """
+    import tifffile
+
+    with reading(path, "a TIFF file"):
+        with tifffile.TiffFile(path) as tif:
+            series = tif.series[0]
+            axes = _axes(series)
+            sizes, unit = _calibration(tif)
+            own = _own_notes(tif)
+            rgb = axes.endswith("S") or (not axes and _is_colour(series))
+            shape, large = series.shape, series.nbytes > LAZY_BYTES
+            data = None if large else series.asarray()
+        if large:
+            data = _lazy(path)
+        if own.get("axes") and math.prod(own.get("shape", ())) == math.prod(shape) and not large:
+            # Our own files say also the axes of length 1, which TIFF readers leave out.
+            axes, data = own["axes"], np.asarray(data).reshape(own["shape"])
+        return Source(data, axes, sizes, unit, tuple(own.get("classes", ())), rgb)
+
+
+def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
+    """Write labels as an ImageJ hyperstack of 16 bits or, with labels above 65535, as OME-TIFF of 32 bits.
+
+    Fiji opens the first as it is and the second with Bio-Formats, both with pixel size and unit. Axes are
+    written in the order T, Z, Y, X.
+
+    Raises
+    ------
+    FileError
+    LabelsError
+        If labels do not fit 32 bits.
+    """
+    import tifffile
+
+    array, axes = in_file_order(labels)
+    largest = int(array.max())
+    own = {"segloop": {"axes": axes, "shape": list(array.shape), "classes": list(labels.classes)}}
+    sizes = labels.pixel_size
+    calibrated = labels.unit != "pixel"
+    with writing(path, overwrite) as draft:
+        if largest <= 65535 and 2 * array.size < IMAGEJ_BYTES:
+            metadata: dict[str, Any] = {"axes": axes, "Info": json.dumps(own)}
+            if calibrated:
+                metadata["unit"] = short_name(labels.unit)
+            if "Z" in axes:
+                metadata["spacing"] = sizes["Z"]
+            if "T" in axes:
+                metadata["finterval"] = sizes["T"]
+            if largest:
+                metadata |= {"min": 0.0, "max": float(largest)}
+            tifffile.imwrite(
+                draft,
+                array.astype(np.uint16, copy=False),
+                imagej=True,
+                photometric="minisblack",
+                resolution=(1 / sizes["X"], 1 / sizes["Y"]) if calibrated else None,
+                compression="zlib",
+                metadata=metadata,
+            )
+        else:
+            metadata = {"axes": axes, "Description": json.dumps(own)}
+            if calibrated:
+                for axis in axes.replace("T", ""):
+                    metadata |= {
+                        f"PhysicalSize{axis}": sizes[axis],
+                        f"PhysicalSize{axis}Unit": _ome_unit(labels.unit),
+                    }
+            if "T" in axes:
+                metadata["TimeIncrement"] = sizes["T"]
+            tifffile.imwrite(
+                draft,
+                array.astype(np.uint32 if largest < 1 << 32 else np.uint64, copy=False),
+                ome=True,
+                bigtiff=array.size * 4 > IMAGEJ_BYTES,
+                photometric="minisblack",
+                compression="zlib",
+                metadata=metadata,
+            )
+
+
+def _axes(series: tifffile.TiffPageSeries) -> str:
+    """The axes that the file says, or "" where the reader only numbers them."""
+    axes = str(series.axes)
+    if "S" in axes and not _is_colour(series):
+        return ""
+    return axes if all(axis in AXES for axis in axes) else ""
+
+
+def _is_colour(series: tifffile.TiffPageSeries) -> bool:
+    import tifffile
+
+    colour = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+    return series.keyframe.photometric in colour and "S" in series.axes
+
+
+def _calibration(tif: tifffile.TiffFile) -> tuple[dict[str, float], str]:
+    """Pixel size by letter and unit, from OME, ImageJ or resolution in centimetres."""
+    if tif.is_ome and tif.ome_metadata:
+        return _ome_calibration(tif.ome_metadata)
+    tags = tif.pages.first.tags
+    across = {axis: _pixels_per_unit(tags, f"{axis}Resolution") for axis in "YX"}
+    if tif.is_imagej:
+        facts = tif.imagej_metadata or {}
+        unit = full_name(str(facts.get("unit", "")))
+        sizes = {axis: 1 / density for axis, density in across.items() if density > 0} if unit else {}
+        for axis, key in (("Z", "spacing"), ("T", "finterval")):
+            value = facts.get(key, 0)
+            if isinstance(value, (int, float)) and math.isfinite(value) and value > 0:
+                sizes[axis] = float(value)
+        return sizes, unit
+    # Resolutions in inches are a printer's or a screen's and say nothing about the object.
+    if "ResolutionUnit" in tags and int(tags["ResolutionUnit"].value) == 3 and min(across.values()) > 0:
+        return {axis: 1e4 / density for axis, density in across.items()}, "micrometer"
+    return {}, ""
+
+
+def _pixels_per_unit(tags: tifffile.TiffTags, name: str) -> float:
+    value = tags[name].value if name in tags else (0, 1)
+    over, under = value if isinstance(value, tuple) else (value, 1)
+    return over / under if under else 0.0
+
+
+def _ome_calibration(xml: str) -> tuple[dict[str, float], str]:
+    pixels = next((node for node in ElementTree.fromstring(xml).iter() if node.tag.endswith("}Pixels")), None)
+    if pixels is None:
+        return {}, ""
+    found = {
+        axis: (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        for axis in "ZYX"
+    }
+    units = {axis: full_name(unit) for axis, (size, unit) in found.items() if size}
+    unit = units.get("X", "")
+    # One unit holds for all axes: sizes in another are left out rather than misread.
+    sizes = {axis: float(found[axis][0] or 1) for axis in units if units[axis] == unit and unit}
+    sizes = {axis: size for axis, size in sizes.items() if math.isfinite(size) and size > 0}
+    if increment := pixels.get("TimeIncrement"):
+        sizes["T"] = float(increment)
+    return sizes, unit
+
+
+def _ome_unit(unit: str) -> str:
+    return {"micrometer": "µm"}.get(unit, short_name(unit))
+
+
+def _own_notes(tif: tifffile.TiffFile) -> dict[str, Any]:
+    """What ``write`` noted in the file: axes, shape and class names; empty for files of other programs."""
+    text = ""
+    if tif.is_imagej:
+        text = str((tif.imagej_metadata or {}).get("Info", ""))
+    elif tif.is_ome and tif.ome_metadata:
+        nodes = ElementTree.fromstring(tif.ome_metadata).iter()
+        text = next((node.text or "" for node in nodes if node.tag.endswith("}Description")), "")
+    try:
+        notes = json.loads(text)["segloop"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _lazy(path: Path) -> Any:
+    """The first series as a memory map when it is stored plainly, else as a zarr array over its tiles."""
+    import tifffile
+
+    try:
+        return tifffile.memmap(path, mode="r")
+    except ValueError:
+        import zarr
+
+        store = tifffile.imread(path, aszarr=True)
+        array = zarr.open(store, mode="r")
+        # A pyramid opens as a group of its levels.
+        array = array if isinstance(array, zarr.Array) else array["0"]
+        # The store keeps the file open as long as someone may still read the array.
+        weakref.finalize(array, store.close)
+        return array
