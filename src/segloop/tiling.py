@@ -77,7 +77,12 @@ def _plan_axis(length: int, tile: int, halo: int, divisor: int) -> list[tuple[sl
         raise SettingsError(
             f"tile {tile} is too small for a halo of {halo} on each side; use at least {2 * halo + 2 * divisor}"
         )
-    starts = [*range(0, padded - tile, step), padded - tile]
+    # the smallest tile that needs no more of them: an axis a little longer than a tile is not read twice over
+    count = math.ceil((padded - tile) / step) + 1
+    while tile - divisor + (count - 1) * ((tile - divisor - 2 * halo) // divisor * divisor) >= padded:
+        tile -= divisor
+    step = (tile - 2 * halo) // divisor * divisor
+    starts = [min(i * step, padded - tile) for i in range(count)]
     cuts = [0, *((a + tile + b) // 2 for a, b in itertools.pairwise(starts)), length]
     return [(slice(s, s + tile), slice(a, b)) for s, (a, b) in zip(starts, itertools.pairwise(cuts))]
 

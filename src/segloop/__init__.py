@@ -1,0 +1,79 @@
+"""SegLoop: segment, correct by hand, fine-tune on the corrections, segment again.
+
+The names below are the public API. They are imported when first used, so that ``import segloop`` costs milliseconds
+and torch is loaded only when a network is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segloop.corrections import TrainingSet
+    from segloop.errors import SegloopError
+    from segloop.evaluate import Report, evaluate
+    from segloop.image import Image
+    from segloop.io import read_image, read_labels, save_labels
+    from segloop.labels import Labels
+    from segloop.segment import Segmentation, SegmentSettings, segment
+    from segloop.store import list_models, load_model, save_model
+    from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune
+
+try:
+    __version__ = version("napari-segloop")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "FinetuneResult": "segloop.train.finetune",
+    "FinetuneSettings": "segloop.train.finetune",
+    "Image": "segloop.image",
+    "Labels": "segloop.labels",
+    "Report": "segloop.evaluate",
+    "SegloopError": "segloop.errors",
+    "SegmentSettings": "segloop.segment",
+    "Segmentation": "segloop.segment",
+    "TrainingSet": "segloop.corrections",
+    "evaluate": "segloop.evaluate",
+    "finetune": "segloop.train.finetune",
+    "list_models": "segloop.store",
+    "load_model": "segloop.store",
+    "read_image": "segloop.io",
+    "read_labels": "segloop.io",
+    "save_labels": "segloop.io",
+    "save_model": "segloop.store",
+    "segment": "segloop.segment",
+}
+
+__all__ = [
+    "FinetuneResult",
+    "FinetuneSettings",
+    "Image",
+    "Labels",
+    "Report",
+    "SegloopError",
+    "SegmentSettings",
+    "Segmentation",
+    "TrainingSet",
+    "evaluate",
+    "finetune",
+    "list_models",
+    "load_model",
+    "read_image",
+    "read_labels",
+    "save_labels",
+    "save_model",
+    "segment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'segloop' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
