@@ -51,9 +51,7 @@ def read_nuclei(folder: Path, folds: set[int]) -> list[NucleiImage]:
         labels = tifffile.imread(label_file) if label_file.suffix == ".tif" else iio.imread(label_file)
         axes = "YX" if pixels.ndim == 2 else "YXS"
         image = Image(pixels, axes, name=row.id).without_alpha()
-        images.append(
-            NucleiImage(row.id, row.modality, row.group, row.fold, bool(row.stardist_train), image, labels)
-        )
+        images.append(NucleiImage(row.id, row.modality, row.group, row.fold, bool(row.stardist_train), image, labels))
     return images
 
 

@@ -93,7 +93,10 @@ def main() -> None:
         print(f"going on after epoch {fit.epoch}", flush=True)
     for event in fit.run():
         if isinstance(event, EpochDone):
-            print(f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} {event.seconds / 60:.1f} min", flush=True)
+            print(
+                f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} {event.seconds / 60:.1f} min",
+                flush=True,
+            )
             torch.save(fit.state_dict(), checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)
     model.module.load_state_dict(fit.average)

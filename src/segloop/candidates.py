@@ -129,7 +129,9 @@ def _pixels(low: float, high: float, length: int) -> slice:
 
 def _weights(pixels: slice, low: float, high: float, cells: int) -> np.ndarray:
     """Bilinear weights of the cells (columns) for each pixel centre (rows)."""
-    centers = (np.arange(pixels.start, pixels.stop, dtype=np.float32) + 0.5 - low) * (cells / max(high - low, 1e-6)) - 0.5
+    centers = (np.arange(pixels.start, pixels.stop, dtype=np.float32) + 0.5 - low) * (
+        cells / max(high - low, 1e-6)
+    ) - 0.5
     return np.clip(1 - np.abs(centers[:, None] - np.arange(cells, dtype=np.float32)), 0, 1)
 
 

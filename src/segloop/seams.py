@@ -165,9 +165,10 @@ def _agree(first: tuple, second: tuple, tile: Tile, other: Tile) -> bool:
         top, left = max(rows.start, common[0].start), max(columns.start, common[1].start)
         bottom, right = min(rows.stop, common[0].stop), min(columns.stop, common[1].stop)
         if bottom > top and right > left:
-            canvas[top - common[0].start : bottom - common[0].start, left - common[1].start : right - common[1].start] = (
-                mask[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
-            )
+            canvas[
+                top - common[0].start : bottom - common[0].start,
+                left - common[1].start : right - common[1].start,
+            ] = mask[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
         parts.append(canvas)
     union = int((parts[0] | parts[1]).sum())
     return union > 0 and int((parts[0] & parts[1]).sum()) / union >= SAME

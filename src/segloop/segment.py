@@ -34,7 +34,11 @@ class SegmentSettings:
     )
     device: Device = setting(Device.AUTO, label="Device", help="Where to compute. Auto takes a GPU if there is one.")
     tile: int | Auto = setting(
-        AUTO, label="Tile", help="Side of a tile in pixels. Smaller tiles need less memory.", least=64, most=8192
+        AUTO,
+        label="Tile",
+        help="Side of a tile in pixels. Smaller tiles need less memory.",
+        least=64,
+        most=8192,
     )
     score: float | Auto = setting(
         AUTO,
@@ -51,18 +55,24 @@ class SegmentSettings:
         most=1,
     )
     min_area: int = setting(
-        8, label="Smallest area", help="Objects with fewer pixels than this are left out.", least=0, most=10**9
+        8,
+        label="Smallest area",
+        help="Objects with fewer pixels than this are left out.",
+        least=0,
+        most=10**9,
     )
     object_size: float | Auto = setting(
         AUTO,
         label="Object size",
         help="Typical diameter of the objects in pixels. The image is scaled so that they have the size the model was "
-        "trained on. Auto takes the image as it is.",
+        "trained on. Auto takes the scale that the model was trained at.",
         least=2,
         most=4096,
     )
     instances: bool = setting(
-        False, label="Single objects", help="Part the nuclei of a U-Net with a border class into single objects."
+        False,
+        label="Single objects",
+        help="Part the nuclei of a U-Net with a border class into single objects.",
     )
 
     def __post_init__(self) -> None:
@@ -125,18 +135,23 @@ def segment_events(
     model: Segmenter,
     image: Image,
     settings: SegmentSettings = SegmentSettings(),  # noqa: B008  (frozen)
+    statistics: Statistics | Auto = AUTO,
 ) -> Generator[Event, None, Segmentation]:
-    """Segment an image, an event per tile; the generator returns the :class:`Segmentation`. See :func:`segment`."""
+    """Segment an image, an event per tile; the generator returns the :class:`Segmentation`. See :func:`segment`.
+
+    ``statistics`` are those of the image by default; give them when the image is a part of a larger one.
+    """
     started = time.monotonic()
     image = _network_image(image, model.spec, settings)
     model.to(settings.device.resolve())
-    statistics = model.spec.normalization.fit(image)
+    if isinstance(statistics, Auto):
+        statistics = model.spec.normalization.fit(image)
     notices = []
     if all(low == high for low, high in zip(statistics.low, statistics.high)):
         notices.append("the image has one intensity only; nothing can be found in it")
         yield Notice(notices[-1])
 
-    zoom = 1.0
+    zoom = model.spec.zoom
     if settings.object_size is not AUTO and model.spec.object_size:
         zoom = model.spec.object_size / settings.object_size
     shape = image.spatial_shape() if model.spec.ndim == 3 else image.spatial_shape()[-2:]
@@ -145,8 +160,10 @@ def segment_events(
     count = len(tiles) * int(np.prod([image.sizes[axis] for axis in image.outer_axes(model.spec.ndim)], initial=1))
     yield SegmentStarted(count, tiles[0].shape, str(model.device))
 
-    stitcher = _ClassStitcher(image, model.spec, scaled) if model.spec.task is Task.SEMANTIC else _ObjectStitcher(
-        image, model.spec, scaled, zoom
+    stitcher = (
+        _ClassStitcher(image, model.spec, scaled)
+        if model.spec.task is Task.SEMANTIC
+        else _ObjectStitcher(image, model.spec, scaled, zoom)
     )
     done = 0
     for plane, (_, block) in enumerate(image.blocks(model.spec.ndim)):
@@ -283,7 +300,9 @@ class _ObjectStitcher:
         """Take the instances of the tiles of one plane."""
         for part in parts:
             if not isinstance(part, Instances):
-                raise ModelError(f"the instance model {self._spec.name!r} returned {type(part).__name__}, not Instances")
+                raise ModelError(
+                    f"the instance model {self._spec.name!r} returned {type(part).__name__}, not Instances"
+                )
         # the tiles' true overlap, which plan_tiles rounds to the divisor
         halo = min((tile.inner[0].start - tile.outer[0].start for tile in tiles if tile.outer[0].start), default=0)
         height, width = self._scaled

@@ -257,7 +257,9 @@ def _read_model(folder: Path) -> Trainable:
     except OSError as error:
         raise ModelError(f"the weights {file} cannot be read: {error.strerror or error}") from error
     if hashlib.sha256(raw).hexdigest() != document.get("sha256"):
-        raise ModelError(f"the weights {file} are not those that model.json names (sha256 differs); copy the model again")
+        raise ModelError(
+            f"the weights {file} are not those that model.json names (sha256 differs); copy the model again"
+        )
     model = get_family(spec.family).build(spec)
     try:
         model.module.load_state_dict(load(raw))

@@ -42,9 +42,7 @@ class MaskRCNNModel(TorchModel):
         boxes = [torch.from_numpy(own.boxes).to(self.device) for own in found]
         classes = [torch.from_numpy(own.classes).to(self.device) for own in found]
         masks = self.masks(maps, boxes, classes)
-        return [
-            Instances(own.boxes, own.scores, own.classes, mask.cpu().numpy()) for own, mask in zip(found, masks)
-        ]
+        return [Instances(own.boxes, own.scores, own.classes, mask.cpu().numpy()) for own, mask in zip(found, masks)]
 
     @torch.inference_mode()
     def features(self, tiles: Tensor) -> dict[str, Tensor]:
@@ -57,7 +55,10 @@ class MaskRCNNModel(TorchModel):
         """Find objects in tiles of ``size`` (Y, X); their masks are empty, (N, 0, 0)."""
         return [
             Instances(
-                boxes.cpu().numpy(), scores.cpu().numpy(), classes.cpu().numpy(), np.zeros((len(boxes), 0, 0), np.float32)
+                boxes.cpu().numpy(),
+                scores.cpu().numpy(),
+                classes.cpu().numpy(),
+                np.zeros((len(boxes), 0, 0), np.float32),
             )
             for boxes, scores, classes in self.module.detect(features, size)
         ]
@@ -111,8 +112,11 @@ class MaskRCNNModel(TorchModel):
         # torchvision's first release of these weights named the layers of the mask head and FPN differently
         probe = dict(state)
         incompatible = self.module.load_state_dict(
-            {name: tensor for name, tensor in probe.items() if name in self.module.state_dict()
-             and self.module.state_dict()[name].shape == tensor.shape},
+            {
+                name: tensor
+                for name, tensor in probe.items()
+                if name in self.module.state_dict() and self.module.state_dict()[name].shape == tensor.shape
+            },
             strict=False,
         )
         own = set(self.module.state_dict())

@@ -141,9 +141,7 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,7 +159,9 @@ class SmallBackbone(nn.Module):
         self.body = nn.ModuleDict(
             {
                 "stem": nn.Sequential(
-                    nn.Conv2d(channels, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
+                    nn.Conv2d(channels, stem, 3, 2, 1, bias=False),
+                    nn.BatchNorm2d(stem),
+                    nn.ReLU(inplace=True),
                 )
             }
         )

@@ -43,7 +43,9 @@ class ModelSpec:
         The family's own numbers, such as levels and base channels.
     normalization : Normalization
     object_size : float
-        Median diameter in pixels of the objects it was trained on, as the network saw them.
+        Median diameter of the objects it was trained on, in network pixels; 0 if unknown.
+    zoom : float
+        Network pixels per image pixel, unless the user says how large the objects are.
     tile, halo : int
         Outer side of a tile, and least distance of an inner pixel to a tile border, in network pixels.
     score_threshold : float
@@ -66,6 +68,7 @@ class ModelSpec:
     architecture: Mapping[str, Any] = field(default_factory=dict)
     normalization: Normalization = field(default_factory=Normalization)
     object_size: float = 0.0
+    zoom: float = 1.0
     tile: int = 512
     halo: int = 64
     score_threshold: float = 0.5
@@ -111,7 +114,9 @@ class ModelSpec:
             values["normalization"] = Normalization(**values.get("normalization", {}))
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"model.json is not understood ({error}); expected the fields of a SegLoop model") from error
+            raise ModelError(
+                f"model.json is not understood ({error}); expected the fields of a SegLoop model"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,5 +254,3 @@ class Family(Protocol):
             If the spec does not fit the family.
         """
         ...
-
-

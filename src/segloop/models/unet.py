@@ -58,9 +58,7 @@ class UNetConfig:
             raise ModelError(
                 f"U-Net of {self.levels} levels and {self.base_channels} base channels; expected 1–7 and 1–512"
             )
-        if any(
-            transposed_size(n, self.up_kernel, self.up_stride, self.up_padding) != 2 * n for n in (1, 2, 3)
-        ):
+        if any(transposed_size(n, self.up_kernel, self.up_stride, self.up_padding) != 2 * n for n in (1, 2, 3)):
             raise ModelError(
                 f"up-sampling by kernel {self.up_kernel}, stride {self.up_stride}, padding {self.up_padding} does not "
                 "double the sides, so skip connections do not fit; use stride 2 and kernel = 2 + 2·padding"
@@ -87,9 +85,7 @@ class UNet(nn.Module):
 
     def __init__(self, config: UNetConfig, ndim: int, channels: int, classes: int) -> None:
         super().__init__()
-        transposed, convolution = (
-            (nn.ConvTranspose2d, nn.Conv2d) if ndim == 2 else (nn.ConvTranspose3d, nn.Conv3d)
-        )
+        transposed, convolution = (nn.ConvTranspose2d, nn.Conv2d) if ndim == 2 else (nn.ConvTranspose3d, nn.Conv3d)
         self.pool = nn.MaxPool2d(2) if ndim == 2 else nn.MaxPool3d(2)
         widths = [config.base_channels * 2**level for level in range(config.levels + 1)]
         self.encoder = nn.ModuleList(

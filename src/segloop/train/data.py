@@ -27,32 +27,47 @@ class TrainingImage:
     image : Image
         Axes [C or S], [Z], Y, X.
     labels : unsigned integers ([Z], Y, X)
-        What the model's ``Example.labels`` are to be: classes or instances.
-    trusted : bool ([Z], Y, X)
-        Reviewed, and not held out.
+        Classes or instances.
+    reviewed : bool ([Z], Y, X)
+        Where a person vouches for the labels.
     boxes : sequence of tuple of slice
-        Where crops are centred, in array coordinates; one region each.
+        The regions to train on: crops are centred in them.
     statistics : Statistics
         The image's frozen normalisation.
+    held_out : sequence of tuple of slice
+        The regions to score with, which training must not see.
     zoom : float
         Network pixels per image pixel.
+    instances : bool
+        Whether labels are instances; then objects that are only in part reviewed are not trained on.
     object_classes : mapping of int to int
     """
 
     image: Image
     labels: np.ndarray
-    trusted: np.ndarray
+    reviewed: np.ndarray
     boxes: Sequence[Box]
     statistics: Statistics
+    held_out: Sequence[Box] = ()
     zoom: float = 1.0
+    instances: bool = True
     object_classes: Mapping[int, int] = field(default_factory=dict)
 
-    def read(self, window: Box, spec: ModelSpec) -> np.ndarray:
+    def read_image(self, window: Box, spec: ModelSpec) -> np.ndarray:
         """Read a window as the network sees it: float32 (C, [Z], Y, X), normalised."""
         pixels = spec.normalization.apply(self.image.read(window), self.statistics)
         if spec.repeat_grey and pixels.shape[0] == 1:
             pixels = np.repeat(pixels, spec.channels, axis=0)
         return pixels
+
+    def read_labels(self, window: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Read the labels of a window, int64 ([Z], Y, X), and where they may be learned, bool ([Z], Y, X)."""
+        labels = np.asarray(self.labels[window]).astype(np.int64)
+        trusted = np.array(self.reviewed[window], dtype=bool)
+        for box in self.held_out:
+            inner = tuple(slice(max(0, a.start - w.start), max(0, a.stop - w.start)) for a, w in zip(box, window))
+            trusted[inner] = False
+        return labels, trust_whole_objects(labels, trusted) if self.instances else trusted
 
 
 def trust_whole_objects(labels: np.ndarray, reviewed: np.ndarray) -> np.ndarray:
@@ -118,15 +133,10 @@ class CropSource:
         center = np.array([self._center(side, crop, source.zoom, rng) for side, crop in zip(box, self._crop)])
         margin = window_margin(matrix, self._crop)
         shape = source.labels.shape
-        window = tuple(
-            slice(max(0, int(c) - m), min(n, int(c) + m + 1)) for c, m, n in zip(center, margin, shape)
-        )
-        labels = np.asarray(source.labels[window]).astype(np.int64)
-        arrays = (
-            torch.from_numpy(source.read(window, self._spec)),
-            torch.from_numpy(labels),
-            torch.from_numpy(np.array(source.trusted[window], dtype=bool)),
-        )
+        window = tuple(slice(max(0, int(c) - m), min(n, int(c) + m + 1)) for c, m, n in zip(center, margin, shape))
+        labels, trusted = source.read_labels(window)
+        pixels = source.read_image(window, self._spec)
+        arrays = (torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(trusted))
         local = center - [side.start for side in window]
         image, crop_labels, reviewed = sample_affine(arrays, local, matrix, self._crop)
         prepared = torch.from_numpy(self._prepare(crop_labels.numpy()).astype(np.int64))

@@ -1,0 +1,334 @@
+"""Fine-tune a model on a training set, or train one from nothing: regions, loop, guard. A generator of events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from segloop.corrections import Entry, TrainingSet
+from segloop.errors import ModelError, TrainingError
+from segloop.events import EpochDone, Event, Notice, Scored, TrainingStarted, drain
+from segloop.image import Image
+from segloop.labels import Task, border_classes, diameters
+from segloop.models.device import Device
+from segloop.models.protocol import ModelSpec, Trainable
+from segloop.models.registry import get_family
+from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
+from segloop.train.augment import Augmentation
+from segloop.train.data import CropSource, TrainingImage
+from segloop.train.fit import Fit, FitSettings
+from segloop.train.guard import HeldOut, held_out_region, metric_name, score_model
+from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """Settings of fine-tuning and of training from nothing."""
+
+    epochs: int = setting(
+        20,
+        label="Epochs",
+        help="Rounds of training; each goes through the reviewed regions about twice.",
+        least=1,
+        most=10000,
+    )
+    minutes: float = setting(
+        math.inf, label="Minutes", help="Training ends when this much time has passed.", least=0.01
+    )
+    device: Device = setting(Device.AUTO, label="Device", help="Where to compute. Auto takes a GPU if there is one.")
+    seed: int = setting(
+        0, label="Seed", help="The same seed, data and device give the same model.", least=0, most=2**31
+    )
+    validation: float = setting(
+        0.25,
+        label="Held out",
+        help="Share of the regions kept out of training to score the model with.",
+        least=0,
+        most=0.9,
+    )
+    learning_rate: float | Auto = setting(
+        AUTO,
+        label="Learning rate",
+        help="Size of a training step. Auto suits fine-tuning and training.",
+        least=1e-7,
+        most=1,
+    )
+    batch: int = setting(4, label="Batch", help="Crops per training step.", least=1, most=256)
+    crop: int = setting(
+        256, label="Crop", help="Side of a crop in pixels, as the network sees it.", least=32, most=2048
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, eq=False)
+class FinetuneResult:
+    """What training gives. It is not saved yet: see :func:`segloop.save_model`.
+
+    Parameters
+    ----------
+    model : Trainable
+        The new model; the one that was given is unchanged.
+    history : tuple of EpochDone
+    before, after : float in [0, 1]
+        Held-out score of the old and new model; NaN where there is none (no region held out, or other classes before).
+    metric : str
+        What the scores are, in words.
+    notices : tuple of str
+    seconds : float
+    """
+
+    model: Trainable
+    history: tuple[EpochDone, ...]
+    before: float
+    after: float
+    metric: str
+    notices: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def improved(self) -> bool:
+        """Whether the new model scored better; also true when there was nothing to compare with."""
+        return not (self.after <= self.before)
+
+
+Stop = Callable[[], bool]
+DEFAULTS = FinetuneSettings()
+
+
+def finetune(
+    model: Trainable,
+    training_set: TrainingSet,
+    settings: FinetuneSettings = DEFAULTS,
+    on_event: Callable[[Event], object] = lambda event: None,
+) -> FinetuneResult:
+    """Fine-tune a model on the reviewed regions of a training set.
+
+    If the training set has other classes than the model, the model's last layer is replaced.
+
+    Raises
+    ------
+    TrainingError
+        If nothing is reviewed, or the loss stops being finite.
+    ModelError
+        If the model cannot learn from such labels.
+    """
+    return drain(finetune_events(model, training_set, settings), on_event)
+
+
+def finetune_events(
+    model: Trainable,
+    training_set: TrainingSet,
+    settings: FinetuneSettings = DEFAULTS,
+    stop: Stop = lambda: False,
+) -> Generator[Event, None, FinetuneResult]:
+    """Fine-tune, an event per epoch; returns the :class:`FinetuneResult`.
+
+    When ``stop`` returns true (asked before each step), training ends and what was learned so far is the result.
+    """
+    classes = _classes_to_learn(model.spec, training_set)
+    student = model.with_classes(classes)
+    rate = 3e-4 if settings.learning_rate is AUTO else settings.learning_rate
+    augmentation = Augmentation(intensity=0.3)
+    parent = f"{model.spec.name}@{model.spec.version}"
+    comparable = classes == model.spec.classes
+    return (yield from _train(student, training_set, settings, stop, rate, augmentation, comparable, parent, True))
+
+
+def train_events(
+    spec: ModelSpec,
+    training_set: TrainingSet,
+    settings: FinetuneSettings = DEFAULTS,
+    stop: Stop = lambda: False,
+) -> Generator[Event, None, FinetuneResult]:
+    """Train a model from nothing, an event per epoch; returns the :class:`FinetuneResult`, its ``before`` NaN."""
+    torch.manual_seed(settings.seed)
+    model = get_family(spec.family).build(spec)
+    if (classes := _classes_to_learn(spec, training_set)) != spec.classes:
+        model = model.with_classes(classes)
+    rate = 1e-3 if settings.learning_rate is AUTO else settings.learning_rate
+    augmentation = Augmentation(zoom_low=0.7, zoom_high=1.4, intensity=0.4)
+    return (yield from _train(model, training_set, settings, stop, rate, augmentation, False, "", False))
+
+
+def _train(
+    model: Trainable,
+    training_set: TrainingSet,
+    settings: FinetuneSettings,
+    stop: Stop,
+    rate: float,
+    augmentation: Augmentation,
+    comparable: bool,
+    parent: str,
+    freeze_norm: bool,
+) -> Generator[Event, None, FinetuneResult]:
+    started = time.monotonic()
+    notices: list[str] = []
+    model.to(settings.device.resolve())
+    ndim = model.spec.ndim
+    train, held_out = split_regions(find_regions(training_set, ndim, settings.seed), settings.validation)
+    if not train:
+        raise TrainingError("there is nothing to train on: no region is reviewed. Mark a region as reviewed first")
+    if not held_out:
+        notices.append("nothing could be held out, so the new model cannot be scored; review a second region")
+        yield Notice(notices[-1])
+    zoom = _fitting_zoom(model.spec, training_set)
+    if zoom != model.spec.zoom:
+        notices.append(f"images are scaled by {zoom:.2f}, so that the objects have the size the model works at")
+        yield Notice(notices[-1])
+    model.spec = replace(model.spec, zoom=zoom)
+    prepare = _prepare(model.spec, training_set.task)
+    images, scored = _read_set(training_set, model.spec, train, held_out, zoom)
+
+    steps = min(50, max(8, math.ceil(2 * len(train) / settings.batch)))
+    crop = _crop(model, images, settings.crop)
+    source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
+    every = max(1, settings.epochs // 10)
+    fit = Fit(
+        model,
+        source,
+        FitSettings(
+            epochs=settings.epochs,
+            steps=steps,
+            minutes=settings.minutes,
+            batch=settings.batch,
+            learning_rate=rate,
+            average=0.98 if freeze_norm else 0.99,
+            freeze_norm=freeze_norm,
+            seed=settings.seed,
+        ),
+        score=lambda: score_model(model, scored, prepare, settings.device),
+        scored=lambda epoch: epoch % every == 0 or epoch == settings.epochs,
+    )
+    yield TrainingStarted(settings.epochs, len(train), len(held_out), str(model.device))
+    before = score_model(model, scored, prepare, settings.device) if comparable else math.nan
+    yield Scored("before", before)
+    history = []
+    for event in fit.run(stop):
+        if isinstance(event, EpochDone):
+            history.append(event)
+        yield event
+    after = history[-1].score if history else before
+    if history and math.isnan(after):
+        after = score_model(model, scored, prepare, settings.device)
+    yield Scored("after", after)
+    model.spec = replace(
+        model.spec,
+        parent=parent,
+        training={
+            "entries": [{"id": entry.id, "source": entry.source, **entry.hashes} for entry in training_set.entries],
+            "train_regions": len(train),
+            "held_out_regions": len(held_out),
+            "settings": settings_to_json(settings),
+            "epochs": len(history),
+            "steps": fit.step,
+            "metric": metric_name(model.spec.task),
+            "before": None if math.isnan(before) else before,
+            "after": None if math.isnan(after) else after,
+            "torch": torch.__version__,
+        },
+    )
+    seconds = time.monotonic() - started
+    return FinetuneResult(model, tuple(history), before, after, metric_name(model.spec.task), tuple(notices), seconds)
+
+
+def _classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, ...]:
+    """The classes of the new model."""
+    if spec.task is Task.INSTANCE:
+        if training_set.task is not Task.INSTANCE:
+            raise ModelError(
+                f"the training set holds classes, but {spec.name!r} learns single objects; "
+                "give every object a number of its own, or choose a semantic model"
+            )
+        # a set of one class that nobody named is of the model's class
+        return spec.classes if len(training_set.classes) == len(spec.classes) == 1 else training_set.classes
+    if training_set.task is Task.INSTANCE:
+        if spec.border_class is None and len(spec.classes) != 2:
+            raise ModelError(
+                f"the training set holds single objects, but {spec.name!r} learns the classes {', '.join(spec.classes)}; "
+                "paint classes, or choose an instance model"
+            )
+        return spec.classes
+    return spec.classes if len(training_set.classes) == len(spec.classes) else training_set.classes
+
+
+def _prepare(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], np.ndarray]:
+    """How the training set's labels become the model's."""
+    if spec.task is Task.SEMANTIC and task is Task.INSTANCE:
+        return border_classes if spec.border_class is not None else lambda labels: (labels > 0).astype(np.uint8)
+    return lambda labels: labels
+
+
+def _fitting_zoom(spec: ModelSpec, training_set: TrainingSet) -> float:
+    """The zoom at which the training set's objects have a size that the network can see."""
+    if training_set.task is not Task.INSTANCE:
+        return spec.zoom
+    sizes = []
+    for entry in training_set.entries:
+        image, labels, _ = training_set.read(entry)
+        for _, plane, _ in iterate_planes(image, labels, labels, spec.ndim):
+            sizes.extend(diameters(np.asarray(plane)))
+    if not sizes:
+        return spec.zoom
+    size = float(np.median(sizes))
+    wanted = spec.object_size or 28.0
+    if 0.5 <= size * spec.zoom / wanted <= 2:
+        return spec.zoom
+    return float(np.clip(round(wanted / size, 2), 0.1, 8.0))
+
+
+def _read_set(
+    training_set: TrainingSet, spec: ModelSpec, train: list[Region], held_out: list[Region], zoom: float
+) -> tuple[list[TrainingImage], list[HeldOut]]:
+    """Open every plane that has regions, and cut out what is held out."""
+    images, scored = [], []
+    places = {(region.entry.id, region.plane) for region in [*train, *held_out]}
+    for entry in training_set.entries:
+        if not any(identity == entry.id for identity, _ in places):
+            continue
+        image, labels, reviewed = training_set.read(entry)
+        image = _check_channels(image.without_alpha(), spec, entry)
+        statistics = spec.normalization.fit(image)
+        planes = iterate_planes(image, labels, reviewed, spec.ndim)
+        for (plane, block), (_, own_labels, own_reviewed) in zip(image.blocks(spec.ndim), planes):
+            kept = [region.box for region in held_out if (region.entry.id, region.plane) == (entry.id, plane)]
+            boxes = [region.box for region in train if (region.entry.id, region.plane) == (entry.id, plane)]
+            if boxes:
+                images.append(
+                    TrainingImage(
+                        block,
+                        own_labels,
+                        own_reviewed,
+                        boxes,
+                        statistics,
+                        held_out=kept,
+                        zoom=zoom,
+                        instances=training_set.task is Task.INSTANCE,
+                        object_classes=entry.object_classes,
+                    )
+                )
+            scored.extend(held_out_region(block, own_labels, own_reviewed, box, statistics) for box in kept)
+    return images, scored
+
+
+def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
+    if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
+        raise ModelError(
+            f"the training image {entry.name!r} has {image.channels} channels, but {spec.name!r} takes {spec.channels}; "
+            "use images with the model's channels"
+        )
+    return image
+
+
+def _crop(model: Trainable, images: list[TrainingImage], side: int) -> tuple[int, ...]:
+    """The crop's shape: no larger than the largest image, in multiples of the divisor."""
+    divisor = model.divisor
+    largest = [max(image.labels.shape[axis] * image.zoom for image in images) for axis in range(model.spec.ndim)]
+    wanted = [side] * model.spec.ndim if model.spec.ndim == 2 else [side // 8, side // 3, side // 3]
+    return tuple(max(divisor, math.ceil(min(a, b) / divisor) * divisor) for a, b in zip(wanted, largest))

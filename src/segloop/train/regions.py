@@ -1,0 +1,103 @@
+"""Regions: what of a training set is reviewed, in pieces that are either trained on or held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from segloop.corrections import Entry, TrainingSet
+from segloop.image import Image
+from segloop.train.data import Box
+
+BLOCK = 128
+"""Reviewed areas are cut into blocks of about this side, so that a single image can be trained on and scored with."""
+
+SMALLEST = 16
+"""Blocks with fewer reviewed pixels than this are left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A reviewed block of one plane or volume of one entry.
+
+    ``plane`` is its index along the entry's outer axes, ``box`` its place in the plane, ``objects`` whether it has any
+    label but 0, ``chance`` a number in [0, 1) that depends on nothing but seed, entry and place.
+    """
+
+    entry: Entry
+    plane: tuple[int, ...]
+    box: Box
+    objects: bool
+    chance: float
+
+
+def find_regions(training_set: TrainingSet, ndim: int, seed: int) -> list[Region]:
+    """List the reviewed regions of all entries; ``ndim`` is 2 to take stacks plane by plane, 3 for volumes."""
+    regions = []
+    for entry in training_set.entries:
+        image, labels, reviewed = training_set.read(entry)
+        for plane, own_labels, own_reviewed in iterate_planes(image, labels, reviewed, ndim):
+            for box in _blocks(np.asarray(own_reviewed, bool)):
+                key = f"{seed}:{entry.id}:{plane}:{[(s.start, s.stop) for s in box]}"
+                chance = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+                objects = bool(np.any(np.asarray(own_labels[box])[np.asarray(own_reviewed[box], bool)]))
+                regions.append(Region(entry, plane, box, objects, chance))
+    return regions
+
+
+def iterate_planes(
+    image: Image, labels: np.ndarray, reviewed: np.ndarray, ndim: int
+) -> Iterator[tuple[tuple[int, ...], np.ndarray, np.ndarray]]:
+    """Iterate over the planes (volumes) of labels and reviewed mask in the order of ``Image.blocks``."""
+    outer = image.outer_axes(ndim)
+    inner = "ZYX" if ndim == 3 else "YX"
+    order = [image.label_axes.index(axis) for axis in outer + inner]
+    labels, reviewed = labels.transpose(order), reviewed.transpose(order)
+    for plane in np.ndindex(labels.shape[: len(outer)]):
+        yield plane, labels[plane], reviewed[plane]
+
+
+def split_regions(regions: Sequence[Region], share: float) -> tuple[list[Region], list[Region]]:
+    """Split regions into those to train on and those held out.
+
+    A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
+    mended: of two or more regions at least one is held out and one is trained on, if possible with objects.
+
+    Returns
+    -------
+    train, held_out : lists of Region
+        ``held_out`` is empty if there is one region only.
+    """
+    if share <= 0 or len(regions) < 2:
+        return list(regions), []
+    ordered = sorted(regions, key=lambda region: region.chance)
+    held_out = [region for region in ordered if region.chance < share]
+    full = [region for region in ordered if region.objects]
+    if len(full) > 1 and not any(region.objects for region in held_out):
+        held_out.append(full[0])
+    if not held_out:
+        held_out.append(ordered[0])
+    if len(full) > 1 and all(region in held_out for region in full):
+        held_out.remove(full[-1])
+    if len(held_out) == len(regions):
+        held_out.remove(ordered[-1])
+    return [region for region in regions if region not in held_out], held_out
+
+
+def _blocks(reviewed: np.ndarray) -> list[Box]:
+    pieces, _ = ndimage.label(reviewed, structure=np.ones((3,) * reviewed.ndim))
+    blocks: list[Box] = []
+    for piece in ndimage.find_objects(pieces):
+        edges = [
+            np.linspace(side.start, side.stop, max(1, round((side.stop - side.start) / BLOCK)) + 1).astype(int)
+            for side in piece
+        ]
+        for corner in np.ndindex(tuple(len(edge) - 1 for edge in edges)):
+            box = tuple(slice(int(edge[i]), int(edge[i + 1])) for edge, i in zip(edges, corner))
+            if np.count_nonzero(reviewed[box]) >= SMALLEST:
+                blocks.append(box)
+    return blocks
