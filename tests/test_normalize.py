@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segloop.errors import ImageError, SettingsError
+from segloop.image import Image
+from segloop.normalize import Normalization, Statistics, check_finite
+
+DTYPES = [bool, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ">u2", ">f4"]
+
+
+def test_percentiles_are_numpys() -> None:
+    pixels = np.random.default_rng(0).integers(0, 5000, (3, 40, 50)).astype(np.uint16)
+    statistics = Normalization(2, 90).fit(Image(pixels, "CYX"))
+    assert statistics.low == pytest.approx(np.percentile(pixels.reshape(3, -1), 2, axis=1))
+    assert statistics.high == pytest.approx(np.percentile(pixels.reshape(3, -1), 90, axis=1))
+
+
+def test_low_becomes_0_and_high_becomes_1() -> None:
+    out = Normalization().apply(np.array([[10, 30, 50, 20]], np.uint8), Statistics((10.0,), (50.0,)))
+    assert out.dtype == np.float32
+    assert out.tolist() == [[0, 0.5, 1, 0.25]]
+
+
+def test_clipping() -> None:
+    out = Normalization(clip_low=-0.5, clip_high=2).apply(
+        np.array([[-1000, 0, 1, 65000]]), Statistics((0.0,), (1.0,))
+    )
+    assert out.tolist() == [[-0.5, 0, 1, 2]]
+
+
+def test_joint_percentiles_keep_colours() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
+    rgb[..., 2] //= 4
+    joint = Normalization(joint=True).fit(Image(rgb, "YXS"))
+    assert len(set(joint.low)) == len(set(joint.high)) == 1 and len(joint.low) == 3
+    assert joint.high[0] == pytest.approx(np.percentile(rgb, 99.8))
+    apart = Normalization().fit(Image(rgb, "YXS"))
+    assert apart.high[2] < 64 < apart.high[0]
+
+
+def test_all_planes_and_times_share_their_statistics() -> None:
+    stack = np.zeros((2, 3, 10, 10), np.float32)
+    stack[1, 2] = 1
+    statistics = Normalization(0, 100).fit(Image(stack, "TZYX"))
+    assert statistics == Statistics((0.0,), (1.0,))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type_of_pixel(dtype: str) -> None:
+    pixels = (np.arange(100).reshape(10, 10) % 100).astype(dtype)
+    normalization = Normalization(0, 100)
+    image = Image(pixels, "YX")
+    out = normalization.apply(image.read(), normalization.fit(image))
+    assert out.dtype == np.float32 and out.dtype.isnative and out.shape == (1, 10, 10)
+    assert (out.min(), out.max()) == (0, 1)
+    assert out[0] == pytest.approx(pixels.astype(float) / pixels.max(), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["u4", "i8", "u8", "f8"])
+def test_small_differences_of_large_intensities_survive(dtype: str) -> None:
+    pixels = (np.arange(100).reshape(10, 10) + 2**31).astype(dtype)
+    normalization = Normalization(0, 100)
+    out = normalization.apply(pixels[None], normalization.fit(Image(pixels, "YX")))
+    assert out.ravel() == pytest.approx(np.arange(100) / 99, abs=1e-6)
+
+
+def test_pixels_too_large_for_float32() -> None:
+    pixels = np.linspace(0, 1e300, 100).reshape(10, 10)
+    normalization = Normalization(0, 100)
+    assert normalization.apply(pixels[None], normalization.fit(Image(pixels, "YX"))).max() == 1
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_a_constant_image_becomes_0(value: int) -> None:
+    pixels = np.full((9, 9), value, np.uint8)
+    normalization = Normalization()
+    assert not normalization.apply(pixels[None], normalization.fit(Image(pixels, "YX"))).any()
+
+
+def test_one_constant_channel_of_two() -> None:
+    pixels = np.stack([np.full((9, 9), 3), np.arange(81).reshape(9, 9)])
+    normalization = Normalization(0, 100)
+    out = normalization.apply(pixels, normalization.fit(Image(pixels, "CYX")))
+    assert not out[0].any() and out[1].max() == 1
+
+
+@settings(deadline=None)
+@given(
+    arrays(np.float32, (2, 6, 7), elements=st.floats(-1e6, 1e6, width=32)),
+    st.integers(0, 5),
+    st.integers(0, 6),
+)
+def test_a_tile_is_normalised_as_the_whole(pixels: np.ndarray, y: int, x: int) -> None:
+    normalization = Normalization()
+    statistics = normalization.fit(Image(pixels, "CYX"))
+    whole = normalization.apply(pixels, statistics)
+    assert np.array_equal(normalization.apply(pixels[:, y:, x:], statistics), whole[:, y:, x:])
+    assert whole.min() >= -0.5 and whole.max() <= 2
+
+
+def test_the_input_is_not_changed() -> None:
+    pixels = np.random.default_rng(0).random((1, 8, 8)).astype(np.float32)
+    pixels.setflags(write=False)
+    Normalization().apply(pixels, Statistics((0.0,), (1.0,)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_named(value: float) -> None:
+    pixels = np.ones((8, 8))
+    pixels[2, 3] = value
+    with pytest.raises(ImageError, match=r"NaN or infinite pixels \(1 of the 64 looked at\).*nan_to_num"):
+        Normalization().fit(Image(pixels, "YX"))
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        Normalization().apply(pixels[None], Statistics((0.0,), (1.0,)))
+    check_finite(np.ones(3, int))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 50), (50, 50), (60, 50), (1, 101), (np.nan, 50)])
+def test_percentiles_out_of_order(low: float, high: float) -> None:
+    with pytest.raises(SettingsError, match="expected 0 <= low < high <= 100"):
+        Normalization(low, high)
+
+
+def test_json_round_trip() -> None:
+    normalization = Normalization(2, 99, True, -1, 3)
+    assert Normalization(**json.loads(json.dumps(normalization.to_json()))) == normalization
