@@ -1,13 +1,12 @@
 """Outlines hold exactly the pixels of an object."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 from skimage.draw import polygon2mask
 
-from segloop.io.outlines import compact_labels, trace
+from segloop.io.outlines import trace
 
 
 def fill(rings, shape):
@@ -59,14 +58,3 @@ def test_pieces_and_holes():
 
 def test_nothing_to_trace():
     assert list(trace(np.zeros((4, 4), np.uint8))) == []
-
-
-@pytest.mark.parametrize("largest", [9, 2**31, 2**40])
-def test_compact_labels(largest):
-    array = np.array([[0, largest, 3], [3, 0, 7]], np.uint64)
-    numbers, compact = compact_labels(array)
-    assert numbers.tolist() == [3, 7, largest]
-    assert compact.tolist() == [[0, 3, 1], [1, 0, 2]]
-    numbers, compact = compact_labels(np.array([[largest, 2]], np.uint64))
-    assert numbers.tolist() == [2, largest]
-    assert compact.tolist() == [[2, 1]]

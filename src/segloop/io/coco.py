@@ -15,10 +15,9 @@ import numpy as np
 from segloop.errors import FileError
 from segloop.io.files import reading, write_json
 from segloop.io.notes import Notes
-from segloop.io.outlines import compact_labels
 from segloop.io.planes import in_file_order, plane_name, planes
 from segloop.io.source import Source
-from segloop.labels import Labels, bounding_boxes, smallest_dtype
+from segloop.labels import Labels, bounding_boxes, consecutive, smallest_dtype
 
 _INFO = "segloop"
 
@@ -50,7 +49,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
             "plane": position,
         }
         images.append(image)
-        numbers, compact = compact_labels(plane)
+        numbers, compact = consecutive(plane)
         for index, (rows, columns) in bounding_boxes(compact).items():
             mask = compact[rows, columns] == index
             label = int(numbers[index - 1])
@@ -89,7 +88,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
             {"id": number, "name": name, "supercategory": ""} for name, number in categories.items()
         ],
     }
-    write_json(path, document, overwrite)
+    write_json(path, document, overwrite, indent=None)
 
 
 def read(path: Path) -> Source:

@@ -98,14 +98,16 @@ def check_writable(folder: Path) -> None:
         raise FileError(f"nothing can be written to {folder}: {_reason(error)}") from error
 
 
-def write_json(path: Path, document: Mapping[str, Any], overwrite: bool = True) -> None:
-    """Write a JSON document, indented, with NumPy numbers and paths as plain values.
+def write_json(
+    path: Path, document: Mapping[str, Any], overwrite: bool = True, indent: int | None = 2
+) -> None:
+    """Write a JSON document, with NumPy numbers and paths as plain values; ``indent`` None is the shortest.
 
     Raises
     ------
     FileError
     """
-    text = json.dumps(document, indent=2, default=_plain)
+    text = json.dumps(document, indent=indent, default=_plain)
     with writing(path, overwrite) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
 

@@ -42,7 +42,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
             )
             if position:
                 geometry["plane"] = {"c": -1, "z": position.get("Z", 0), "t": position.get("T", 0)}
-            measurements = {"Label": outline.label}
+            measurements: dict[str, float] = {"Label": outline.label}
             if not math.isnan(note.score):
                 measurements["Score"] = note.score
             features.append(
@@ -62,7 +62,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                     },
                 }
             )
-    write_json(path, {"type": "FeatureCollection", "features": features}, overwrite)
+    write_json(path, {"type": "FeatureCollection", "features": features}, overwrite, indent=None)
 
 
 def _closed(ring: Ring) -> list[list[int]]:

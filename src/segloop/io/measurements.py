@@ -10,10 +10,9 @@ from skimage.measure import regionprops_table
 
 from segloop.io.files import writing
 from segloop.io.notes import Notes
-from segloop.io.outlines import compact_labels
 from segloop.io.planes import in_file_order
 from segloop.io.units import short_name
-from segloop.labels import Labels
+from segloop.labels import Labels, consecutive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +43,7 @@ def measure(labels: Labels, notes: Notes) -> pd.DataFrame:
     properties = ("label", "area", "centroid", "bbox", *(_FLAT if space == "YX" else ()))
     tables = []
     for t, frame in enumerate(frames):
-        numbers, compact = compact_labels(frame)
+        numbers, compact = consecutive(frame)
         found: dict[str, np.ndarray] = regionprops_table(compact, properties=properties)
         label = numbers[found["label"] - 1]
         known = [notes[number] for number in label.tolist()]

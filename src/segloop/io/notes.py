@@ -38,14 +38,17 @@ class Notes(Mapping[int, Note]):
 
     def __init__(self, labels: Labels, objects: pd.DataFrame | None = None) -> None:
         self._notes = {number: Note(name) for number, name in enumerate(labels.classes) if number}
-        if objects is not None and not labels.classes and "label" in objects:
-            for row in objects.to_dict("records"):
-                name, score, origin = (row.get(key) for key in ("class", "score", "origin"))
-                self._notes[int(row["label"])] = Note(
-                    name if isinstance(name, str) and name else DEFAULT_CLASS,
-                    math.nan if score is None else float(score),
-                    origin if isinstance(origin, str) else "",
-                )
+        if objects is None or "label" not in objects:
+            return
+        for row in objects.to_dict("records"):
+            label = int(row["label"])
+            name, score, origin = (row.get(key) for key in ("class", "score", "origin"))
+            known = self._notes.get(label, Note(name) if isinstance(name, str) and name else Note())
+            self._notes[label] = Note(
+                known.name,
+                math.nan if score is None else float(score),
+                origin if isinstance(origin, str) else "",
+            )
 
     def __getitem__(self, label: int) -> Note:
         return self._notes.get(label, Note())

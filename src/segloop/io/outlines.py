@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.measure import label as connected_components
 
-from segloop.labels import bounding_boxes
+from segloop.labels import bounding_boxes, consecutive
 
 Ring = np.ndarray
 """int64 (N, 2): x, y of the vertices, not closed; consecutive edges are at right angles."""
@@ -38,7 +38,7 @@ class Outline:
 
 def trace(plane: np.ndarray) -> Iterator[Outline]:
     """Iterate over the outlines of the objects of a plane, unsigned integers (Y, X), by rising label."""
-    numbers, compact = compact_labels(plane)
+    numbers, compact = consecutive(plane)
     for index, box in bounding_boxes(compact).items():
         pieces = connected_components(compact[box] == index, connectivity=1)
         rows, columns = box
@@ -50,28 +50,6 @@ def trace(plane: np.ndarray) -> Iterator[Outline]:
                 for piece in range(1, int(pieces.max()) + 1)
             ),
         )
-
-
-def compact_labels(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Renumber labels to 1…N.
-
-    Returns
-    -------
-    numbers : unsigned integers (N,)
-        The labels that occur, rising, without 0.
-    compact : int32, shape of ``array``
-        0 stays 0, label ``numbers[i]`` becomes ``i + 1``.
-    """
-    # Tables by label are fast but as long as the largest label; labels may be sparse and huge.
-    if array.max() < 1 << 24:
-        present = np.zeros(int(array.max()) + 1, bool)
-        present[array] = True
-        present[0] = False
-        table = (np.cumsum(present) * present).astype(np.int32)
-        return np.flatnonzero(present), table[array]
-    numbers, inverse = np.unique(array, return_inverse=True)
-    inverse = inverse.reshape(array.shape).astype(np.int32)
-    return (numbers[1:], inverse) if numbers[0] == 0 else (numbers, inverse + 1)
 
 
 def _rings(mask: np.ndarray) -> list[Ring]:
