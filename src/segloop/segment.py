@@ -107,7 +107,7 @@ class Segmentation:
 def segment(
     model: Segmenter,
     image: Image,
-    settings: SegmentSettings = SegmentSettings(),  # noqa: B008  (frozen)
+    settings: SegmentSettings = SegmentSettings(),
     on_event: Callable[[Event], object] = lambda event: None,
 ) -> Segmentation:
     """Segment an image.
@@ -134,7 +134,7 @@ def segment(
 def segment_events(
     model: Segmenter,
     image: Image,
-    settings: SegmentSettings = SegmentSettings(),  # noqa: B008  (frozen)
+    settings: SegmentSettings = SegmentSettings(),
     statistics: Statistics | Auto = AUTO,
 ) -> Generator[Event, None, Segmentation]:
     """Segment an image, an event per tile; the generator returns the :class:`Segmentation`. See :func:`segment`.
@@ -192,7 +192,8 @@ def _network_image(image: Image, spec: ModelSpec, settings: SegmentSettings) -> 
         image = image.channel(settings.channel)
     if min(image.spatial_shape()[-2:]) < SMALLEST_SIDE:
         raise ImageError(
-            f"the image is {' × '.join(map(str, image.spatial_shape()))} pixels; expected at least {SMALLEST_SIDE} × {SMALLEST_SIDE}"
+            f"the image is {' × '.join(map(str, image.spatial_shape()))} pixels; "
+            f"expected at least {SMALLEST_SIDE} × {SMALLEST_SIDE}"
         )
     if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
         wanted = f"{spec.channels} channels" if spec.channels > 1 else "1 channel"

@@ -151,6 +151,17 @@ def write_model(model: Trainable, folder: Path) -> None:
         raise FileError(f"the model cannot be written to {folder}: {error.strerror or error}") from error
 
 
+def weights_hash(name_or_path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a model's weights, as its model.json says; for provenance.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or it is damaged.
+    """
+    return str(_read_document(_find(name_or_path)).get("sha256", ""))
+
+
 def delete_version(name: str, version: int) -> None:
     """Delete one version of an own model, and the model with its last version.
 

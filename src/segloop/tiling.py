@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,8 @@ def split(array: np.ndarray, tiles: Iterable[Tile]) -> list[np.ndarray]:
 def read_padded(array: np.ndarray, outer: Sequence[slice]) -> np.ndarray:
     """Read a region of the last axes of ``array`` that may reach past its end, where edge pixels are repeated."""
     shape = array.shape[-len(outer) :]
-    part = array[(..., *(slice(o.start, min(o.stop, n)) for o, n in zip(outer, shape)))]
+    region: tuple[Any, ...] = (..., *(slice(o.start, min(o.stop, n)) for o, n in zip(outer, shape)))
+    part = array[region]
     return pad_end(part, tuple(o.stop - o.start for o in outer))
 
 
@@ -110,5 +112,7 @@ def pad_end(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 def stitch(tiles: Sequence[Tile], parts: Iterable[np.ndarray], out: np.ndarray) -> np.ndarray:
     """Write the inner part of each of ``parts`` (shaped like the outer tiles, last axes) into ``out``."""
     for tile, part in zip(tiles, parts, strict=True):
-        out[(..., *tile.inner)] = part[(..., *tile.local)]
+        inner: tuple[Any, ...] = (..., *tile.inner)
+        local: tuple[Any, ...] = (..., *tile.local)
+        out[inner] = part[local]
     return out

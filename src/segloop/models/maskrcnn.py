@@ -1,9 +1,10 @@
-"""Mask R-CNN as a SegLoop model: spec, training targets, prediction in stages. The network is in ``maskrcnn_network``."""
+"""Mask R-CNN as a SegLoop model: spec, targets, prediction in stages. The network is in ``maskrcnn_network``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -101,8 +102,8 @@ class MaskRCNNModel(TorchModel):
         Returns
         -------
         list of str
-            Names of the weights that stay fresh because their shape differs: the last layers, when the number of classes
-            is not COCO's.
+            Names of the weights that stay fresh because their shape differs: the last layers, when the number of
+            classes is not COCO's.
 
         Raises
         ------
@@ -177,7 +178,7 @@ class MaskRCNNFamily:
 
     name = "maskrcnn"
     task = Task.INSTANCE
-    _configs = {"small": MaskRCNNConfig(), "resnet50": RESNET50}
+    _configs: ClassVar = {"small": MaskRCNNConfig(), "resnet50": RESNET50}
 
     def sizes(self) -> tuple[str, ...]:
         """``small`` (for a CPU) and ``resnet50`` (the classic, which takes torchvision's weights)."""

@@ -304,6 +304,8 @@ class MaskRCNN(nn.Module):
         )
         mean = torch.tensor(config.mean or (0.0,) * channels).view(1, -1, 1, 1)
         std = torch.tensor(config.std or (1.0,) * channels).view(1, -1, 1, 1)
+        self.mean: Tensor
+        self.std: Tensor
         # not part of the weights: torchvision's state dicts have no such keys
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

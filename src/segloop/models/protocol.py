@@ -2,8 +2,8 @@
 
 A *family* (U-Net, Mask R-CNN, …) builds a *model* from a :class:`ModelSpec`. A model predicts tiles and returns either
 a :class:`ScoreMap` or :class:`Instances`; how tiles are stitched follows the type returned, never the model's
-name. A model that can be trained turns an example into its own target and a batch into losses. A model that takes prompts
-exposes its stages. A new family is one module with these methods and one entry point "segloop.families".
+name. A model that can be trained turns an example into its own target and a batch into losses. A model that takes
+prompts exposes its stages. A new family is one module with these methods and one entry point "segloop.families".
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from segloop.models.protocol import ModelSpec
 
 
 class TorchModel:
-    """A module with its spec. Families subclass it and add ``divisor``, ``predict``, ``losses`` and ``with_classes``."""
+    """A module and its spec. Families add ``divisor``, ``predict``, ``losses`` and ``with_classes``."""
 
     divisor: int
 

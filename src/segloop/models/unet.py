@@ -5,16 +5,16 @@ convolution doubles the sides and halves the channels, the encoder's map of the 
 of convolutions reduces the channels. A 1×1 convolution gives one output channel per class.
 
 Unlike the paper, convolutions are padded, so that the output is as large as the input, and batch normalisation
-follows each convolution. Batch norm uses running statistics at inference: the result of a pixel does not depend on what
-else is in its tile, as it would with group or instance norm; fine-tuning freezes those statistics and so survives batches
-of one.
+follows each convolution. Batch norm uses running statistics at inference: the result of a pixel does not depend on
+what else is in its tile, as it would with group or instance norm; fine-tuning freezes those statistics and so survives
+batches of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +162,7 @@ class UNetFamily:
 
     name = "unet"
     task = Task.SEMANTIC
-    _base_channels = {"small": 16, "classic": 64}
+    _base_channels: ClassVar = {"small": 16, "classic": 64}
 
     def sizes(self) -> tuple[str, ...]:
         """``small`` (16 base channels, for a CPU) and ``classic`` (64, as in the paper)."""

@@ -57,7 +57,7 @@ def draw_affine(augmentation: Augmentation, ndim: int, rng: np.random.Generator)
 def window_margin(matrix: np.ndarray, crop: tuple[int, ...]) -> tuple[int, ...]:
     """Half side, in image pixels along each axis, of the window that a crop under ``matrix`` can reach."""
     reach = np.abs(matrix) @ (np.asarray(crop) / 2)
-    return tuple(int(math.ceil(side)) + 1 for side in reach)
+    return tuple(math.ceil(side) + 1 for side in reach)
 
 
 def sample_affine(

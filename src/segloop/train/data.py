@@ -126,7 +126,7 @@ class CropSource:
     def __call__(self, rng: np.random.Generator) -> Example:
         """Draw one crop."""
         source = self._images[rng.choice(len(self._images), p=self._share)]
-        box = source.boxes[rng.integers(len(source.boxes))]
+        box = source.boxes[int(rng.integers(len(source.boxes)))]
         ndim = self._spec.ndim
         matrix = draw_affine(self._augmentation, ndim, rng)
         matrix[:, -2:] /= source.zoom

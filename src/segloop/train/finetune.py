@@ -251,7 +251,7 @@ def _classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, 
     if training_set.task is Task.INSTANCE:
         if spec.border_class is None and len(spec.classes) != 2:
             raise ModelError(
-                f"the training set holds single objects, but {spec.name!r} learns the classes {', '.join(spec.classes)}; "
+                f"the training set holds single objects, but {spec.name!r} learns {', '.join(spec.classes)}; "
                 "paint classes, or choose an instance model"
             )
         return spec.classes
@@ -269,7 +269,7 @@ def _fitting_zoom(spec: ModelSpec, training_set: TrainingSet) -> float:
     """The zoom at which the training set's objects have a size that the network can see."""
     if training_set.task is not Task.INSTANCE:
         return spec.zoom
-    sizes = []
+    sizes: list[float] = []
     for entry in training_set.entries:
         image, labels, _ = training_set.read(entry)
         for _, plane, _ in iterate_planes(image, labels, labels, spec.ndim):
@@ -287,7 +287,8 @@ def _read_set(
     training_set: TrainingSet, spec: ModelSpec, train: list[Region], held_out: list[Region], zoom: float
 ) -> tuple[list[TrainingImage], list[HeldOut]]:
     """Open every plane that has regions, and cut out what is held out."""
-    images, scored = [], []
+    images: list[TrainingImage] = []
+    scored: list[HeldOut] = []
     places = {(region.entry.id, region.plane) for region in [*train, *held_out]}
     for entry in training_set.entries:
         if not any(identity == entry.id for identity, _ in places):
@@ -320,7 +321,7 @@ def _read_set(
 def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
     if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
         raise ModelError(
-            f"the training image {entry.name!r} has {image.channels} channels, but {spec.name!r} takes {spec.channels}; "
+            f"the training image {entry.name!r} has {image.channels} channels, but the model takes {spec.channels}; "
             "use images with the model's channels"
         )
     return image

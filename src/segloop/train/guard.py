@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
 from segloop.events import drain
 from segloop.image import Image
 from segloop.labels import Task
-from segloop.metrics import class_scores, instance_scores
+from segloop.metrics import ClassScores, InstanceScores, class_scores, instance_scores
 from segloop.models.device import Device
 from segloop.models.protocol import Trainable
 from segloop.normalize import Statistics
@@ -64,14 +66,14 @@ def score_model(
     Classes: mean Dice of the classes but the background.
     """
     settings = SegmentSettings(device=device)
-    total = None
+    objects: list[InstanceScores] = []
+    classes: list[ClassScores] = []
     for region in regions:
         found = drain(segment_events(model, region.image, settings, region.statistics)).labels.data
         if model.spec.task is Task.INSTANCE:
-            own = instance_scores(region.labels, found, reviewed=region.scored)
+            objects.append(instance_scores(region.labels, found, reviewed=region.scored))
         else:
-            own = class_scores(prepare(region.labels), found, len(model.spec.classes), region.scored)
-        total = own if total is None else total + own
-    if total is None:
-        return math.nan
-    return float(total.mean_ap) if model.spec.task is Task.INSTANCE else float(total.mean_dice)
+            classes.append(class_scores(prepare(region.labels), found, len(model.spec.classes), region.scored))
+    if objects:
+        return float(reduce(add, objects).mean_ap)
+    return float(reduce(add, classes).mean_dice) if classes else math.nan
