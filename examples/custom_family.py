@@ -51,9 +51,7 @@ class PixelClassifier(nn.Module):
         super().__init__()
         self.filters = GaussianFilters()
         inputs = channels * (1 + 2 * len(SCALES))
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU()
-        )
+        self.body = nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU())
         self.head = nn.Conv2d(hidden, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,9 +69,7 @@ class PixelModel(TorchModel):
     @torch.inference_mode()
     def predict(self, tiles: Tensor) -> list[ScoreMap]:
         self.check_tiles(tiles)
-        return [
-            ScoreMap(scores.numpy()) for scores in F.softmax(self.module(tiles.to(self.device)), dim=1).cpu()
-        ]
+        return [ScoreMap(scores.numpy()) for scores in F.softmax(self.module(tiles.to(self.device)), dim=1).cpu()]
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         images, labels, reviewed = (

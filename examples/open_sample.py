@@ -12,9 +12,7 @@ PLUGIN = "napari-segloop"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", default="fluorescence", help="name of a SegLoop sample image")
     parser.add_argument("--screenshot", type=Path, help="save a picture of the window and quit")
     options = parser.parse_args()

@@ -103,9 +103,7 @@ class FamilyContract:
         reviewed[..., round(side * (1 - UNREVIEWED)) :] = False
         if model.spec.task is Task.SEMANTIC:
             labels = (labels > 0) + (labels % 2 == 0) * (labels > 0) * (len(model.spec.classes) > 2)
-        return Example(
-            torch.from_numpy(image.astype(np.float32)), torch.from_numpy(labels), torch.from_numpy(reviewed)
-        )
+        return Example(torch.from_numpy(image.astype(np.float32)), torch.from_numpy(labels), torch.from_numpy(reviewed))
 
     def losses(self, model: Trainable, example: Example) -> dict[str, Tensor]:
         """The losses of a batch of two, with whatever is random in them drawn alike each time."""
@@ -201,8 +199,7 @@ class FamilyContract:
     def test_unreviewed_labels_have_no_influence(self) -> None:
         """Whatever stands where nobody looked, the losses are the same.
 
-        The rest of an object that reaches into the reviewed part is left in place: by it a model may know that
-        the object is cut.
+        The rest of an object that reaches into the reviewed part stays: by it a model may know that it is cut.
         """
         example = self.example(self.model())
         losses = {name: loss.item() for name, loss in self.losses(self.model(), example).items()}
@@ -229,9 +226,7 @@ class FamilyContract:
         """It can learn one easy example by heart."""
         model = self.model()
         example = self.example(model)
-        optimizer = torch.optim.Adam(
-            [p for p in model.module.parameters() if p.requires_grad], lr=self.learning_rate
-        )
+        optimizer = torch.optim.Adam([p for p in model.module.parameters() if p.requires_grad], lr=self.learning_rate)
         history = []
         for _ in range(self.steps):
             total = sum(self.losses(model, example).values(), torch.zeros(()))
@@ -256,9 +251,7 @@ class FamilyContract:
         assert set(state) == set(before)
         kept = [name for name in before if state[name].shape == before[name].shape]
         assert_same_state({name: before[name] for name in kept}, {name: state[name] for name in kept})
-        assert sum(before[name].numel() for name in kept) > 0.8 * sum(
-            tensor.numel() for tensor in before.values()
-        )
+        assert sum(before[name].numel() for name in kept) > 0.8 * sum(tensor.numel() for tensor in before.values())
         image = self.example(model).image
         other.predict(image[None])
 
@@ -323,13 +316,11 @@ def as_json(spec: ModelSpec) -> str:
     return json.dumps(spec.to_json(), sort_keys=True)
 
 
-def assert_same_prediction(
-    expected: ScoreMap | Instances, got: ScoreMap | Instances, tolerance: float
-) -> None:
+def assert_same_prediction(expected: ScoreMap | Instances, got: ScoreMap | Instances, tolerance: float) -> None:
     """Assert that two predictions are equal, scores within ``tolerance``.
 
-    With a tolerance, one instance in twenty may be another: which of two equally good objects is dropped depends on
-    the last digit, and an untrained network finds nothing but such.
+    With a tolerance, one instance in twenty may be another: which of two equally good objects is dropped
+    depends on the last digit, and an untrained network finds nothing but such.
     """
     if isinstance(expected, ScoreMap) and isinstance(got, ScoreMap):
         np.testing.assert_allclose(got.scores, expected.scores, rtol=0, atol=tolerance)
