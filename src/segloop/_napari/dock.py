@@ -1,0 +1,78 @@
+"""The dock: the four steps of the loop as tabs, and one status line."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
+
+from segloop._napari.fields import MARGIN, TextLabel, line
+from segloop._napari.panels.correct import CorrectPanel
+from segloop._napari.panels.export import ExportPanel
+from segloop._napari.panels.finetune import FinetunePanel
+from segloop._napari.panels.segment import SegmentPanel
+from segloop._napari.theme import style_sheet
+
+WIDTH = 320
+TABS = (
+    ("Segment", "Find the objects with a model."),
+    ("Correct", "Put right what the model got wrong, and say what you have checked."),
+    ("Fine-tune", "Turn your corrections into a better model."),
+    ("Export", "Save labels and measurements."),
+)
+
+
+class Dock(QWidget):
+    """All that is seen; it does nothing itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("segloop")
+        self.segment = SegmentPanel()
+        self.correct = CorrectPanel()
+        self.finetune = FinetunePanel()
+        self.export = ExportPanel()
+        self.tabs = QTabBar()
+        self.tabs.setObjectName("steps")
+        self.tabs.setExpanding(True)
+        self.tabs.setDrawBase(False)
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
+        self.pages = QStackedWidget()
+        for (title, help), panel in zip(TABS, (self.segment, self.correct, self.finetune, self.export)):
+            self.tabs.setTabToolTip(self.tabs.addTab(title), help)
+            self.pages.addWidget(_scrolling(panel))
+        self.status = TextLabel("hint")
+        self.status.setToolTip("What happened last. The text can be selected and copied.")
+        foot = QVBoxLayout()
+        foot.setContentsMargins(MARGIN, 4, MARGIN, MARGIN)
+        foot.addWidget(self.status)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.tabs)
+        layout.addWidget(self.pages, 1)
+        layout.addWidget(line())
+        layout.addLayout(foot)
+        self.tabs.currentChanged.connect(self.pages.setCurrentIndex)
+        self.setMinimumWidth(WIDTH - 40)
+
+    def sizeHint(self) -> QSize:
+        """Ask for a width at which nothing is cut off."""
+        return QSize(WIDTH, 620)
+
+    def show_status(self, text: str, role: str) -> None:
+        """Show what happened last."""
+        self.status.show_text(text, role)
+
+    def apply_theme(self, theme: str) -> None:
+        """Take on the colours of a napari theme."""
+        self.setStyleSheet(style_sheet(theme))
+
+
+def _scrolling(panel: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(panel)
+    return area

@@ -1,0 +1,99 @@
+"""What a Labels layer means as a file: axes, pixel size, classes, and how it came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from segloop._napari.session import Origin
+from segloop.errors import LabelsError
+from segloop.labels import Labels
+
+_LETTERS = ("YX", "ZYX", "TZYX")
+
+
+def make_labels(
+    data: Any,
+    axis_labels: Sequence[str],
+    scale: Sequence[float],
+    units: Sequence[Any],
+    axes: str = "",
+    classes: Any = (),
+) -> Labels:
+    """Return the data of a Labels layer as labels.
+
+    Parameters
+    ----------
+    data : integers
+        With or without an axis of length 1 in the place of the channels.
+    axis_labels, scale, units
+        As napari's layers have them, one per dimension of ``data``.
+    axes : str
+        Letters of the dimensions where they are known; "" takes telling axis labels, else ZYX or TZYX.
+    classes : sequence of str
+        Class names, background first; empty for instances.
+
+    Raises
+    ------
+    LabelsError
+        If the data cannot be exported: multiscale, or of too many dimensions.
+    """
+    array = np.array(data)
+    telling = "".join(label.strip().upper() for label in axis_labels)
+    letters = axes if len(axes) == array.ndim else telling if _are_axes(telling, array.ndim) else ""
+    if not letters and not 2 <= array.ndim <= 4:
+        raise LabelsError(f"labels of {array.ndim} dimensions; expected 2 (YX), 3 (ZYX) or 4 (TZYX)")
+    letters = letters or _LETTERS[array.ndim - 2]
+    sizes = {axis: abs(float(size)) for axis, size in zip(letters, scale)}
+    keep = [number for number, axis in enumerate(letters) if axis != "C"]
+    array = array.reshape([array.shape[number] for number in keep])
+    unit = str(units[letters.index("X")])
+    return Labels(array, letters.replace("C", ""), sizes, unit, tuple(classes))
+
+
+def layer_to_labels(layer: Any, origin: Origin | None) -> Labels:
+    """Return a copy of a Labels layer as labels.
+
+    Raises
+    ------
+    LabelsError
+        If it is multiscale or of too many dimensions.
+    """
+    if layer.multiscale:
+        raise LabelsError(f"the layer {layer.name!r} is multiscale; export its finest level as a layer of its own")
+    axes = ""
+    if origin is not None and origin.axes:
+        without_samples = origin.axes.replace("S", "")
+        leading = without_samples.removeprefix("C")
+        axes = next((a for a in (leading, leading.replace("C", "")) if len(a) == layer.ndim), "")
+    classes = origin.classes if origin is not None and origin.task == "semantic" else ()
+    return make_labels(layer.data, layer.axis_labels, layer.scale, layer.units, axes, classes)
+
+
+def layer_provenance(layer: Any, origin: Origin | None) -> dict[str, Any]:
+    """Return how a Labels layer came to be: model, settings, image, and which objects a person touched."""
+    table = layer.features
+    known = dict(origin.provenance) if origin is not None else {}
+    document: dict[str, Any] = {
+        "program": f"SegLoop {version('napari-segloop')}",
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "layer": layer.name,
+        **known,
+    }
+    if "origin" in table and "label" in table:
+        for word in ("edited", "added"):
+            document[f"{word}_objects"] = [int(n) for n in table.loc[table["origin"] == word, "label"]]
+    return document
+
+
+def _are_axes(letters: str, ndim: int) -> bool:
+    return (
+        len(letters) == ndim
+        and len(set(letters)) == ndim
+        and set(letters) <= set("TCZYX")
+        and {"Y", "X"} <= set(letters)
+    )

@@ -1,0 +1,227 @@
+"""Jobs: long work beside the window.
+
+A job runs a generator of events in another thread and tells of it by Qt signals, which arrive in the main
+thread. It is told to stop by closing the generator between two events. The generator must not touch a layer,
+a widget or the session: it gets frozen copies.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from napari.qt.threading import WorkerBase, WorkerBaseSignals
+from napari.utils import progress
+from qtpy.QtCore import QObject, QThreadPool, Signal
+
+from segloop.errors import SegloopError
+from segloop.events import EpochDone, Event, SegmentStarted, TileDone, TrainingStarted
+
+Work = Callable[[], Generator[Event, None, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The work ended; ``result`` is what the generator returned."""
+
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The work ended with an error."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The work was told to stop, and the generator is closed."""
+
+
+class EventWorkerSignals(WorkerBaseSignals):
+    """The worker's signals; they cross from its thread to the main thread."""
+
+    happened = Signal(object)
+    ended = Signal(object)
+
+
+class EventWorker(WorkerBase[None]):
+    """Runs a generator of events to its end, or until it is told to quit.
+
+    superqt's own generator worker returns RuntimeErrors silently (torch's out-of-memory and shape errors are
+    RuntimeErrors) and leaves the generator open when told to quit.
+
+    Parameters
+    ----------
+    work : callable
+        Makes the generator; called in the worker's thread, so that slow imports happen there.
+    """
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(SignalsClass=EventWorkerSignals)
+        self._work = work
+
+    def run(self) -> None:
+        """Run the work; called by Qt in the worker's thread.
+
+        The base class wraps the work into ``warnings.catch_warnings``, which is process-wide: two workers
+        that overlap would leave the filters of the one that ended last but began first. So it is not called
+        here.
+        """
+        pool = QThreadPool.globalInstance()
+        # training lasts minutes: it must not take one of the pool's few threads from everyone else
+        pool.releaseThread()
+        self._running = True
+        try:
+            outcome = self.work()
+        finally:
+            self._running = False
+            pool.reserveThread()
+        self.signals.ended.emit(outcome)
+        self.signals.finished.emit()
+        self.signals._finished.emit(self)
+
+    def work(self) -> Done | Failed | Cancelled:
+        """Drain the generator and say how it ended; every exception becomes a ``Failed``."""
+        try:
+            with closing(self._work()) as events:
+                while not self.abort_requested:
+                    try:
+                        event = next(events)
+                    except StopIteration as stop:
+                        return Done(stop.value)
+                    self.signals.happened.emit(event)
+            return Cancelled()
+        except Exception as error:
+            return Cancelled() if self.abort_requested else Failed(error)
+
+
+class Job(QObject):
+    """One piece of work, seen from the main thread.
+
+    Exactly one of ``done``, ``failed`` and ``cancelled`` is emitted, then ``ended``. Nothing is emitted once
+    the job (or its parent) is deleted; the work is then told to stop.
+
+    Parameters
+    ----------
+    title : str
+        Shown in napari's activity dock.
+    work : callable
+        Makes the generator of events.
+    parent : QObject
+        Owns the job: when it goes, the work stops.
+    """
+
+    happened = Signal(object)
+    done = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    ended = Signal()
+
+    def __init__(self, title: str, work: Work, parent: QObject) -> None:
+        super().__init__(parent)
+        self.title = title
+        self.is_running = False
+        self._activity: progress | None = None
+        self._steps = 0
+        self._advancing = False
+        self._worker = EventWorker(work)
+        self._worker.signals.happened.connect(self._on_event)
+        self._worker.signals.ended.connect(self._on_ended)
+        self.destroyed.connect(self._worker.quit)
+
+    def start(self) -> None:
+        """Start the work."""
+        self.is_running = True
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Tell the work to stop at its next event."""
+        self._worker.quit()
+
+    def _on_event(self, event: Event) -> None:
+        if self._worker.abort_requested:
+            return
+        match event:
+            case SegmentStarted(tiles=total) | TrainingStarted(epochs=total):
+                self._open_activity(total)
+            case TileDone() | EpochDone() if self._activity is not None:
+                self._activity.update(1)
+        self.happened.emit(event)
+
+    def _on_ended(self, outcome: Done | Failed | Cancelled) -> None:
+        self.is_running = False
+        self._close_activity()
+        match outcome:
+            case Done(result) if not self._worker.abort_requested:
+                self.done.emit(result)
+            case Failed(error):
+                self.failed.emit(error)
+            case _:
+                self.cancelled.emit()
+        self.ended.emit()
+        self.deleteLater()
+
+    def _open_activity(self, total: int) -> None:
+        self._close_activity()
+        # tqdm would print a bar to the terminal too, and fail where there is none
+        self._activity = progress(total=total, desc=self.title, file=io.StringIO())
+        # a dock that is closed while the work runs must not leave a bar behind
+        self.destroyed.connect(self._activity.close)
+
+    def _advance_activity(self) -> None:
+        # napari's bar processes Qt events when it is updated, so that this may be called again from within
+        # itself
+        self._steps += 1
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._steps and self._activity is not None:
+            steps, self._steps = self._steps, 0
+            self._activity.update(steps)
+        self._advancing = False
+
+    def _close_activity(self) -> None:
+        if self._activity is not None:
+            self.destroyed.disconnect(self._activity.close)
+            self._activity.close()
+            self._activity = None
+
+
+class Countdown:
+    """Time left, from the time that the steps so far have taken."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def left(self, done: int, total: int) -> str:
+        """Return the time left in words, such as "12 s left"; "" when there is nothing to go by yet."""
+        elapsed = time.monotonic() - self._start
+        if not done or elapsed < 1:
+            return ""
+        return f"{in_words(elapsed / done * (total - done))} left"
+
+
+def in_words(seconds: float) -> str:
+    """Write a duration for people: "0.4 s", "12 s", "3 min", "1 h 20 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def explain(error: Exception) -> str:
+    """Say what went wrong in one line for the user; errors that are not SegLoop's are named by their type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SegloopError) and text:
+        return text
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return "There was not enough memory. Close other programs, or choose a smaller tile under Advanced settings."
+    return f"Unexpected error ({type(error).__name__}): {text or 'no further description'}"

@@ -1,0 +1,192 @@
+"""The Correct panel: tools for a Labels layer, reviewed regions, and the way into the training set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QWidget,
+)
+
+from segloop._napari.choosers import Chooser
+from segloop._napari.fields import SPACING, Field, TextLabel, button, column, heading, line
+
+TASKS = {"instance": "Separate objects", "semantic": "Classes"}
+
+
+class CorrectPanel(QWidget):
+    """Labels to correct, tools, review, training set."""
+
+    labels_chosen = Signal(object)
+    image_chosen = Signal(object)
+    task_chosen = Signal(object)
+    new_requested = Signal()
+    delete_requested = Signal()
+    merge_toggled = Signal(bool)
+    fill_requested = Signal()
+    undo_requested = Signal()
+    redo_requested = Signal()
+    whole_toggled = Signal(bool)
+    plane_requested = Signal()
+    region_requested = Signal()
+    clear_requested = Signal()
+    folder_chosen = Signal(object)
+    add_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = Chooser("Segment an image, or add a Labels layer")
+        self.image = Chooser("Open an image first")
+        self.task = Chooser("")
+        self.task.show_items(list(TASKS), list(TASKS.values()), "instance")
+        self.labels_field = Field(
+            "Labels", self.labels, "The Labels layer to correct; from SegLoop or from anywhere else."
+        )
+        self.image_field = Field("Image", self.image, "The image that these labels belong to.")
+        self.task_field = Field(
+            "Numbers are",
+            self.task,
+            "Separate objects: each number is one object.\nClasses: each number is a kind of tissue or structure.",
+        )
+        self.object_text = TextLabel()
+        self.new = button("New object", "Take the next free number and the brush (key N).")
+        self.delete = button(
+            "Delete", "Delete the selected object (key D). Pick an object with napari's picker (key L)."
+        )
+        self.merge = button(
+            "Merge …", "Click an object, then those that belong to it (key G). Click Merge again to end."
+        )
+        self.merge.setCheckable(True)
+        self.fill = button("Fill holes", "Fill the holes of the selected object, plane by plane (key H).")
+        self.undo = button("Undo", "Take back the last edit of this layer (Ctrl+Z).")
+        self.redo = button("Redo", "Do the edit again (Ctrl+Shift+Z).")
+
+        self.whole = QCheckBox("The whole image is reviewed")
+        self.whole.setToolTip("Everything in this image is right now: every object is marked, and nothing else.")
+        self.region = button(
+            "Add region", "Draw rectangles around the parts that you have looked through and put right."
+        )
+        self.plane = button("This plane", "The plane on screen is reviewed as a whole.")
+        self.clear = button("Clear", "Remove all reviewed regions.")
+        self.share = QProgressBar()
+        self.share.setRange(0, 1000)
+        self.share.setToolTip("How much of the image you vouch for. Fine-tuning looks at nothing else.")
+
+        self.folder_text = TextLabel()
+        self.folder_text.setToolTip("Where corrected images are kept: a plain folder of TIFF files.")
+        self.folder = QPushButton("Change …")
+        self.folder.setToolTip("Choose another folder, or a new one, for corrected images.")
+        self.add = button(
+            "Add to training set",
+            "Save the image, its labels and the reviewed regions for fine-tuning.\n"
+            "Adding the same image again replaces what was saved.",
+            "main",
+        )
+        self.reason = TextLabel("reason")
+
+        tools = QGridLayout()
+        tools.setSpacing(SPACING)
+        for number, tool in enumerate((self.new, self.delete, self.merge, self.fill, self.undo, self.redo)):
+            tools.addWidget(tool, number // 2, number % 2)
+        regions = QHBoxLayout()
+        regions.setSpacing(SPACING)
+        for tool in (self.region, self.plane, self.clear):
+            regions.addWidget(tool)
+        place = QHBoxLayout()
+        place.setSpacing(SPACING)
+        place.addWidget(self.folder_text, 1)
+        place.addWidget(self.folder)
+
+        layout = column(self)
+        for part in (
+            self.labels_field,
+            self.image_field,
+            self.task_field,
+            tools,
+            self.object_text,
+            line(),
+            heading("What have you checked?"),
+            self.whole,
+            regions,
+            self.share,
+            line(),
+            heading("Training set"),
+            place,
+            self.add,
+            self.reason,
+        ):
+            layout.addLayout(part) if isinstance(part, QGridLayout | QHBoxLayout) else layout.addWidget(part)
+        self._connect()
+
+    def _connect(self) -> None:
+        self.labels.chosen.connect(self.labels_chosen)
+        self.image.chosen.connect(self.image_chosen)
+        self.task.chosen.connect(self.task_chosen)
+        self.merge.toggled.connect(self.merge_toggled)
+        self.whole.toggled.connect(self.whole_toggled)
+        self.folder.clicked.connect(self._on_folder)
+        for source, signal in (
+            (self.new, self.new_requested),
+            (self.delete, self.delete_requested),
+            (self.fill, self.fill_requested),
+            (self.undo, self.undo_requested),
+            (self.redo, self.redo_requested),
+            (self.region, self.region_requested),
+            (self.plane, self.plane_requested),
+            (self.clear, self.clear_requested),
+            (self.add, self.add_requested),
+        ):
+            source.pressed.connect(signal)
+
+    def show_share(self, share: float) -> None:
+        """Show how much of the image is reviewed, in [0, 1]."""
+        self.share.setValue(round(share * 1000))
+        percent = f"{share:.0%}" if share in (0, 1) or share >= 0.01 else "less than 1%"
+        self.share.setFormat(f"{percent} reviewed")
+
+    def show_whole(self, whole: bool) -> None:
+        """Show whether the whole image is reviewed. Nothing is emitted."""
+        blocked = self.whole.blockSignals(True)
+        self.whole.setChecked(whole)
+        self.whole.blockSignals(blocked)
+
+    def show_merging(self, merging: bool) -> None:
+        """Show whether the merge tool is active. Nothing is emitted."""
+        blocked = self.merge.blockSignals(True)
+        self.merge.setChecked(merging)
+        self.merge.blockSignals(blocked)
+
+    def show_folder(self, folder: Path, images: int) -> None:
+        """Show the training set in use and how many images it holds."""
+        content = "empty" if not images else "1 image" if images == 1 else f"{images} images"
+        self.folder_text.show_text(f"{folder.name} ({content})")
+        self.folder_text.setToolTip(f"Corrected images are kept in the folder\n{folder}")
+        self._folder = folder
+
+    def show_ready(self, ready: bool) -> None:
+        """Allow or forbid everything that needs labels and their image."""
+        tools = (self.new, self.delete, self.merge, self.fill, self.undo, self.redo)
+        for widget in (
+            *tools,
+            self.whole,
+            self.region,
+            self.plane,
+            self.clear,
+            self.share,
+            self.add,
+            self.task_field,
+        ):
+            widget.setEnabled(ready)
+
+    def _on_folder(self) -> None:
+        start = next((p for p in (self._folder, *self._folder.parents) if p.is_dir()), Path.home())
+        chosen = QFileDialog.getExistingDirectory(self, "Folder for corrected images", str(start))
+        if chosen:
+            self.folder_chosen.emit(Path(chosen))

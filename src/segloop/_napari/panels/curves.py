@@ -1,0 +1,91 @@
+"""Live curves of a training: loss, and score on the held-out regions."""
+
+from __future__ import annotations
+
+import math
+
+import pyqtgraph as pg
+from napari.utils.theme import get_theme
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from segloop._napari.fields import column
+from segloop._napari.theme import colors as theme_colors
+
+HEIGHT = 110
+
+
+class Curves(QWidget):
+    """Two plots, one above the other, over the epochs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loss: list[tuple[float, float]] = []
+        self._score: list[tuple[float, float]] = []
+        layout = column(self, margin=0)
+        self.loss_plot, self.loss_curve = self._plot(
+            "Loss per epoch", "How wrong the model is on what it learns from. It should fall."
+        )
+        self.score_plot, self.score_curve = self._plot(
+            "Held-out score per epoch", "How good it is on regions kept out of training, from 0 to 1. It should rise."
+        )
+        self.before = pg.InfiniteLine(angle=0, movable=False)
+        self.before.setVisible(False)
+        self.score_plot.addItem(self.before)
+        for plot in (self.loss_plot, self.score_plot):
+            layout.addWidget(plot)
+
+    def _plot(self, title: str, help: str) -> tuple[pg.PlotWidget, pg.PlotDataItem]:
+        plot = pg.PlotWidget()
+        plot.setFixedHeight(HEIGHT)
+        plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        plot.setMouseEnabled(x=False, y=False)
+        plot.setMenuEnabled(False)
+        plot.hideButtons()
+        plot.getAxis("left").setWidth(40)
+        plot.setToolTip(help)
+        plot.setTitle(title, size="9pt")
+        return plot, plot.plot([], [], symbol="o", symbolSize=4)
+
+    def recolor(self, theme: str) -> None:
+        """Draw in the colours of a napari theme."""
+        colors, napari = theme_colors(theme), get_theme(theme)
+        background, text = napari.background.as_hex(), napari.text.as_hex()
+        for plot, curve, color in (
+            (self.loss_plot, self.loss_curve, colors.warning),
+            (self.score_plot, self.score_curve, colors.good),
+        ):
+            plot.setBackground(background)
+            for side in ("left", "bottom"):
+                plot.getAxis(side).setPen(colors.line)
+                plot.getAxis(side).setTextPen(text)
+            plot.plotItem.titleLabel.setText(plot.plotItem.titleLabel.text, color=text)
+            curve.setPen(pg.mkPen(color, width=2))
+            curve.setSymbolBrush(color)
+            curve.setSymbolPen(None)
+        self.before.setPen(pg.mkPen(colors.faint, width=1, style=pg.QtCore.Qt.PenStyle.DashLine))
+
+    def begin(self, epochs: int) -> None:
+        """Empty the plots for a training of so many epochs."""
+        self._loss, self._score = [], []
+        self.loss_curve.setData([], [])
+        self.score_curve.setData([], [])
+        self.before.setVisible(False)
+        for plot in (self.loss_plot, self.score_plot):
+            plot.setXRange(0, max(min(epochs, 1000), 1), padding=0.02)
+
+    def show_before(self, score: float) -> None:
+        """Mark the score of the model before training with a dashed line."""
+        if math.isfinite(score):
+            self.before.setPos(score)
+            self.before.setVisible(True)
+            self._add(self._score, self.score_curve, 0, score)
+
+    def add_epoch(self, epoch: int, loss: float, score: float) -> None:
+        """Draw one more epoch; a score that is NaN is left out."""
+        self._add(self._loss, self.loss_curve, epoch, loss)
+        self._add(self._score, self.score_curve, epoch, score)
+
+    def _add(self, points: list[tuple[float, float]], curve: pg.PlotDataItem, x: float, y: float) -> None:
+        if math.isfinite(y):
+            points.append((x, y))
+            curve.setData([p[0] for p in points], [p[1] for p in points])

@@ -1,0 +1,132 @@
+"""The Fine-tune panel: turn corrections into a better model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QWidget
+
+from segloop._napari.choosers import Chooser, ModelChooser
+from segloop._napari.fields import SPACING, Field, TextLabel, button, column
+from segloop._napari.folds import Fold
+from segloop._napari.forms import SettingsForm
+from segloop._napari.panels.progress import ProgressRow
+
+
+class FinetunePanel(QWidget):
+    """Training set, base model, new name, time; Start and Stop; curves; before and after."""
+
+    source_chosen = Signal(object)
+    base_chosen = Signal(object)
+    name_edited = Signal(str)
+    start_requested = Signal()
+    stop_requested = Signal()
+    keep_requested = Signal()
+    discard_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = ModelChooser()
+        self.name = QLineEdit()
+        self.minutes = QDoubleSpinBox()
+        self.minutes.setRange(0.1, 24 * 60)
+        self.minutes.setDecimals(1)
+        self.minutes.setValue(5)
+        self.minutes.setSuffix(" min")
+        self.form: SettingsForm | None = None
+        self.advanced = Fold("Advanced settings", "Settings that the program chooses well by itself.")
+        self.base_field = Field(
+            "Start from", self.base, "The model that learns from your corrections. It is not changed."
+        )
+        self.name_field = Field(
+            "New name",
+            self.name,
+            "Name of the new model. A name of yours that exists gets a new version; none is lost.",
+        )
+        self.minutes_field = Field(
+            "At most", self.minutes, "Fine-tuning ends after this time, or sooner when all epochs are done."
+        )
+        self.source = Chooser("No training set yet")
+        self.source_field = Field(
+            "Learn from",
+            self.source,
+            "The training set: your corrected images. Correct ▸ Add to training set fills it.",
+        )
+        self.uses = TextLabel("hint")
+        self.uses.setToolTip("Only reviewed regions are used; some are kept out of training, to score the model.")
+        self.start = button(
+            "Fine-tune", "Train a copy of the model on your corrections. You can work on meanwhile.", "main"
+        )
+        self.reason = TextLabel("reason")
+        self.progress = ProgressRow("Stop", "Stop now and keep what is trained so far.")
+        self.curves: Any = None
+        plots = QWidget()
+        self._curves_place = column(plots, margin=0)
+        self.result = TextLabel("good")
+        self.keep = button("Use it anyway", "Save the new model although it did not get better.")
+        self.discard = button("Discard it", "Forget the new model. The old one is unchanged.")
+        choice = QHBoxLayout()
+        choice.setSpacing(SPACING)
+        choice.addWidget(self.keep)
+        choice.addWidget(self.discard)
+
+        layout = column(self)
+        for widget in (
+            self.source_field,
+            self.uses,
+            self.base_field,
+            self.name_field,
+            self.minutes_field,
+            self.advanced,
+            self.start,
+            self.reason,
+            self.progress,
+            plots,
+            self.result,
+        ):
+            layout.addWidget(widget)
+        layout.addLayout(choice)
+        self.show_choice(False)
+
+        self.source.chosen.connect(self.source_chosen)
+        self.base.chosen.connect(self.base_chosen)
+        self.name.textEdited.connect(self.name_edited)
+        self.progress.end_requested.connect(self.stop_requested)
+        self.start.pressed.connect(self.start_requested)
+        self.keep.pressed.connect(self.keep_requested)
+        self.discard.pressed.connect(self.discard_requested)
+
+    def build_form(self, kind: type) -> None:
+        """Make the advanced settings from their dataclass; the time has a row of its own."""
+        self.form = SettingsForm(kind, leave_out=("minutes",))
+        self.advanced.add(self.form)
+
+    def build_curves(self) -> None:
+        """Make the plots when they are first needed: pyqtgraph takes a moment to import."""
+        if self.curves is None:
+            from segloop._napari.panels.curves import Curves
+
+            self.curves = Curves()
+            self._curves_place.addWidget(self.curves)
+
+    def settings(self) -> Any:
+        """Return the settings as they are shown."""
+        if self.form is None:
+            raise RuntimeError("the settings' form is not there yet")
+        return self.form.value(minutes=self.minutes.value())
+
+    def show_choice(self, visible: bool) -> None:
+        """Ask whether a model that did not get better is to be kept."""
+        self.keep.setVisible(visible)
+        self.discard.setVisible(visible)
+
+    def show_running(self, running: bool) -> None:
+        """Lock the inputs while a training is under way."""
+        for widget in (self.source_field, self.base_field, self.name_field, self.minutes_field, self.advanced):
+            widget.setEnabled(not running)
+        self.start.setVisible(not running)
+        if running:
+            self.progress.begin("Loading …")
+        else:
+            self.progress.finish()

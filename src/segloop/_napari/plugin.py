@@ -1,0 +1,82 @@
+"""What the manifest names: the dock, joined to a viewer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import napari
+
+from segloop._napari import work
+from segloop._napari.dock import Dock
+from segloop._napari.jobs import Job, explain
+from segloop._napari.session import Session
+from segloop._napari.steps.correct import CorrectStep
+from segloop._napari.steps.export import ExportStep
+from segloop._napari.steps.finetune import FinetuneStep
+from segloop._napari.steps.review import ReviewStep
+from segloop._napari.steps.segment import SegmentStep
+from segloop._napari.watch import LayerWatch
+
+
+class SegloopDock(Dock):
+    """The dock "SegLoop": segment, correct, fine-tune, export.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Named so that napari hands it over.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        # napari may hand over a proxy whose layers are proxies too, and no two of them the same object
+        self._viewer = viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session = Session()
+        self._watch = LayerWatch(viewer)
+        given: tuple[Any, ...] = (self.session, viewer, self._watch, self)
+        self.segment_step = SegmentStep(self.segment, *given)
+        self.correct_step = CorrectStep(self.correct, *given)
+        self.review_step = ReviewStep(self.correct, *given)
+        self.finetune_step = FinetuneStep(self.finetune, *given)
+        self.export_step = ExportStep(self.export, *given)
+        self.correct_step.labels_used.connect(self.review_step.refresh)
+        for step in (
+            self.segment_step,
+            self.correct_step,
+            self.review_step,
+            self.finetune_step,
+            self.export_step,
+        ):
+            step.said.connect(self.show_status)
+        viewer.events.theme.connect(self._on_theme)
+        self._on_theme()
+        self.destroyed.connect(partial(_release, self._watch, self.correct_step.release))
+        self.session.reload_models()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Import torch beside the window; until it is there, Run waits."""
+        self.show_status("Preparing …", "hint")
+        job = Job("SegLoop", work.load_torch, self)
+        job.done.connect(self._on_ready)
+        job.failed.connect(self._on_failed)
+        job.start()
+
+    def _on_ready(self, _: Any) -> None:
+        hint = "" if self.segment_step.image else "Open an image, or one of File ▸ Open Sample ▸ SegLoop."
+        self.show_status(hint, "hint")
+        self.segment_step.on_ready()
+        self.finetune_step.on_ready()
+
+    def _on_failed(self, error: Exception) -> None:
+        self.show_status(explain(error), "error")
+
+    def _on_theme(self, event: Any = None) -> None:
+        self.apply_theme(self._viewer.theme)
+        self.finetune_step.recolor()
+
+
+def _release(watch: LayerWatch, release: Any) -> None:
+    watch.close()
+    release()

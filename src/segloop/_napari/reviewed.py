@@ -1,0 +1,83 @@
+"""Reviewed regions: where a person vouches for the labels, drawn as rectangles and polygons on a Shapes layer."""
+
+from __future__ import annotations
+
+import math
+
+import napari.layers
+import numpy as np
+from skimage.draw import polygon as fill_polygon
+
+from segloop.errors import LabelsError
+
+COLOR = "#46c46a"
+"""Green: in order."""
+
+STYLE = {"edge_color": COLOR, "face_color": [0.27, 0.77, 0.42, 0.10], "edge_width": 2, "opacity": 1.0}
+
+
+def new_region_layer(labels: napari.layers.Labels) -> napari.layers.Shapes:
+    """Return an empty Shapes layer that lies exactly over ``labels``."""
+    placed = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+    return napari.layers.Shapes(
+        ndim=labels.ndim,
+        name=f"{labels.name} – reviewed",
+        affine=labels.affine.affine_matrix,
+        **{name: getattr(labels, name) for name in placed},
+        **STYLE,
+    )
+
+
+def plane_rectangle(shape: tuple[int, ...], plane: tuple[int, ...]) -> np.ndarray:
+    """Corners of one whole plane: float (4, D), pixel borders at ±0.5."""
+    height, width = shape[-2:]
+    corners = [(-0.5, -0.5), (-0.5, width - 0.5), (height - 0.5, width - 0.5), (height - 0.5, -0.5)]
+    return np.array([(*plane, y, x) for y, x in corners], float)
+
+
+def region_mask(layer: napari.layers.Shapes | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the pixels that lie inside the layer's regions.
+
+    Parameters
+    ----------
+    layer : Shapes or None
+        Rectangles, ellipses, polygons; lines and paths enclose nothing. None stands for no region.
+    shape : tuple of int
+        Shape of the Labels layer that the regions lie over.
+
+    Returns
+    -------
+    bool, ``shape``
+
+    Raises
+    ------
+    LabelsError
+        If a region was drawn across planes (in a view other than Y against X).
+    """
+    mask = np.zeros(shape, bool)
+    if layer is None:
+        return mask
+    for vertices, kind in zip(layer.data, layer.shape_type):
+        if kind in ("line", "path"):
+            continue
+        vertices = np.asarray(vertices, float)
+        leading = np.round(vertices[:, :-2]).astype(int)
+        if len(leading) and not (leading == leading[0]).all():
+            raise LabelsError(
+                "a reviewed region was drawn across planes; draw regions in the ordinary view, Y against X"
+            )
+        plane = tuple(int(n) for n in leading[0])
+        if any(not 0 <= n < size for n, size in zip(plane, shape)):
+            continue
+        if kind == "ellipse":
+            vertices = _ellipse(vertices)
+        rows, columns = fill_polygon(vertices[:, -2], vertices[:, -1], shape[-2:])
+        mask[(*plane, rows, columns)] = True
+    return mask
+
+
+def _ellipse(box: np.ndarray) -> np.ndarray:
+    angles = np.linspace(0, 2 * math.pi, 64, endpoint=False)[:, None]
+    center = box.mean(axis=0)
+    across, down = (box[1] - box[0]) / 2, (box[3] - box[0]) / 2
+    return center + np.cos(angles) * across + np.sin(angles) * down

@@ -1,0 +1,125 @@
+"""The session: what was chosen and what was made, without Qt. One per dock; panels and steps are given it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image, Labels, Shapes
+from psygnal import Signal
+
+from segloop import store
+from segloop.corrections.training_set import JSON_NAME
+from segloop.store import ModelInfo
+
+DEFAULT_SET = "my-corrections"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a Labels layer comes from.
+
+    Parameters
+    ----------
+    image : weak reference to the image layer
+        Dead when the image was removed.
+    axes : str
+        What the image's dimensions mean.
+    channel : int
+        The channel that was segmented, or -1 for all.
+    task : str
+        "instance" or "semantic".
+    classes : tuple of str
+        Object classes, or the name of each label value, background first.
+    model : str
+        The model that made it; "" for labels from elsewhere.
+    untouched : int
+        Checksum of the labels as the model gave them; tells whether a person edited them since.
+    provenance : dict
+        Model, settings and image, as exports carry them.
+    """
+
+    image: weakref.ref[Image]
+    axes: str
+    channel: int = -1
+    task: str = "instance"
+    classes: tuple[str, ...] = ()
+    model: str = ""
+    untouched: int = 0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """All state of the loop. Slots of its signals run in the thread that sets it: the main thread."""
+
+    models_changed = Signal()
+    model_changed = Signal(str)
+    training_set_changed = Signal()
+
+    def __init__(self) -> None:
+        self.models: tuple[ModelInfo, ...] = ()
+        self._model = ""
+        self._folders: dict[str, Path] = {}
+        self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
+        self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
+        self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
+        self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
+
+    def reload_models(self) -> None:
+        """Read the list of models from disk; keep the one chosen if it is still there."""
+        found = store.list_models()
+        own = {info.name for info in found if not info.bundled}
+        # a name means the own model, in the store as well
+        self.models = tuple(info for info in found if not info.bundled or info.name not in own)
+        if self.find_model(self._model) is None:
+            self._model = self.models[0].name if self.models else ""
+        self.models_changed.emit()
+
+    @property
+    def model(self) -> str:
+        """Name of the model chosen for segmenting; "" if there is none."""
+        return self._model
+
+    def choose_model(self, name: str) -> None:
+        """Choose a model by name."""
+        if name != self._model:
+            self._model = name
+            self.model_changed.emit(name)
+
+    def find_model(self, name: str) -> ModelInfo | None:
+        """Return what is known of a model, or None."""
+        return next((info for info in self.models if info.name == name), None)
+
+    def training_folder(self, task: str) -> Path:
+        """Folder of the training set for a task; one for each, since a set holds either objects or classes."""
+        default = store.home() / "training_sets" / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
+        return self._folders.get(task, default)
+
+    def choose_training_folder(self, task: str, folder: Path) -> None:
+        """Use another folder for the training set of a task."""
+        self._folders[task] = folder
+        self.training_set_changed.emit()
+
+    def result_of(self, image: Image, model: str, among: list[Any]) -> Labels | None:
+        """Return the newest layer in which ``model`` put its result for ``image``, if it is still in the viewer."""
+        for layer in reversed(among):
+            origin = self.origins.get(layer) if isinstance(layer, Labels) else None
+            if origin is not None and origin.image() is image and origin.model == model:
+                return layer
+        return None
+
+    def update_origin(self, layer: Labels, **changes: Any) -> None:
+        """Change what is known of where a layer comes from."""
+        self.origins[layer] = replace(self.origins[layer], **changes)
+
+    def region_layer(self, labels: Labels) -> Shapes | None:
+        """Return the Shapes layer with the reviewed regions of ``labels``, if there is one."""
+        reference = self.regions.get(labels)
+        return reference() if reference is not None else None
+
+
+def is_training_set(folder: Path) -> bool:
+    """Whether a folder holds a training set."""
+    return (folder / JSON_NAME).is_file()

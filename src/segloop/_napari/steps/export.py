@@ -1,0 +1,148 @@
+"""Export: labels and measurements into files."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari.layers
+
+from segloop import io
+from segloop._napari import features, work
+from segloop._napari.exports import layer_provenance, layer_to_labels
+from segloop._napari.jobs import Job
+from segloop._napari.panels.export import FORMATS, ExportPanel, Format
+from segloop._napari.steps.step import Step, guarded
+from segloop.errors import FileError
+
+
+class ExportStep(Step):
+    """Joins the Export panel to the viewer."""
+
+    def __init__(self, panel: ExportPanel, *args: Any) -> None:
+        super().__init__(*args)
+        self.panel = panel
+        self.job: Job | None = None
+        self._folder: Path | None = None
+        self._typed = False
+        panel.show_formats(tuple(f for f in FORMATS if f.suffix in io.SAVE_SUFFIXES))
+        panel.labels_chosen.connect(self._on_labels)
+        panel.format_chosen.connect(self._on_format)
+        panel.path_edited.connect(self._on_path)
+        panel.export_requested.connect(self.export)
+        self.watch.layers_changed.connect(self._on_layers)
+        self.watch.active_changed.connect(self._on_active)
+        self._on_layers()
+
+    @property
+    def labels(self) -> napari.layers.Labels | None:
+        """The Labels layer chosen."""
+        return self.panel.labels.current()
+
+    @guarded
+    def _on_layers(self) -> None:
+        layers = self.watch.of_type(napari.layers.Labels)
+        active, before = self.watch.active, self.labels
+        current = active if isinstance(active, napari.layers.Labels) else before
+        self.panel.labels.show_items(layers, [layer.name for layer in layers], current)
+        if self.labels is not before:
+            self._typed = False
+        self._propose()
+
+    @guarded
+    def _on_active(self, layer: Any) -> None:
+        if isinstance(layer, napari.layers.Labels) and layer is not self.labels and layer in self.watch:
+            self._on_layers()
+
+    @guarded
+    def _on_labels(self, _: Any) -> None:
+        self._typed = False
+        self._propose()
+
+    @guarded
+    def _on_format(self, chosen: Format) -> None:
+        path = self._path()
+        if self._typed and path is not None:
+            self.panel.show_path(path.with_name(f"{io.stem_of(path)}{chosen.suffix}"))
+        self._propose()
+
+    def _on_path(self, text: str) -> None:
+        self._typed = True
+        path = Path(text).expanduser()
+        known = next((f for f in self.panel.format.items() if text.strip() and f.suffix == io.suffix_of(path)), None)
+        if known is not None:
+            self.panel.choose_format(known)
+        if path.parent.is_dir() and text.strip():
+            self._folder = path.parent
+        self._allow()
+
+    def _propose(self) -> None:
+        """Propose a file: beside the image, named like the layer."""
+        layer = self.labels
+        if layer is not None and not self._typed:
+            stem = re.sub(r"[^\w.-]+", "_", layer.name.replace(" – ", "_")).strip("_.") or "labels"
+            chosen: Format = self.panel.format.current()
+            self.panel.show_path((self._folder or self._image_folder() or Path.home()) / f"{stem}{chosen.suffix}")
+        self._allow()
+
+    def _image_folder(self) -> Path | None:
+        origin = self.session.origins.get(self.labels)
+        image = origin.image() if origin is not None else None
+        source = Path(str(image.source.path)) if image is not None and image.source.path else None
+        return source.parent if source is not None and source.parent.is_dir() else None
+
+    def _path(self) -> Path | None:
+        text = self.panel.path.text().strip()
+        return Path(text).expanduser() if text else None
+
+    def _allow(self) -> None:
+        path = self._path()
+        reason = ""
+        if self.labels is not None:
+            if path is None:
+                reason = "Choose a file."
+            elif not path.parent.is_dir():
+                reason = f"The folder {path.parent} does not exist."
+            elif io.suffix_of(path) not in io.SAVE_SUFFIXES:
+                ending = io.suffix_of(path) or "(none)"
+                reason = f"The ending {ending} is no format; expected {self.panel.format.current().suffix}."
+        self.panel.path_field.show_reason(reason)
+        exists = path is not None and not reason and path.exists()
+        self.panel.export.setText("Export (replaces the file)" if exists else "Export")
+        self.panel.export.setEnabled(self.labels is not None and not reason and self.job is None)
+
+    @guarded
+    def export(self) -> None:
+        """Write the file."""
+        layer, path = self.labels, self._path()
+        if self.job is not None or layer is None or path is None:
+            return
+        origin = self.session.origins.get(layer)
+        labels = layer_to_labels(layer, origin)
+        table = features.to_objects(layer.features)
+        self.panel.export.setEnabled(False)
+        self.panel.result.show_text("")
+        self.say(f"Writing {path.name} …")
+        work_to_do = partial(work.export_labels, labels, path, table, layer_provenance(layer, origin))
+        self.job = self.begin(f"SegLoop: {path.name}", work_to_do, self._on_done)
+        self.job.ended.connect(self._on_ended)
+
+    def _on_done(self, path: Path) -> None:
+        self._typed = True
+        self.panel.result.show_text(f"Written: {path}")
+        self.say(f"{path.name} is written.", "good")
+
+    def fail(self, error: Exception) -> None:
+        """Tell the user of an error, at the file if it is about the file."""
+        if isinstance(error, FileError):
+            self.panel.path_field.show_reason(str(error))
+        super().fail(error)
+
+    def _on_ended(self) -> None:
+        self.job = None
+        reason = self.panel.path_field.reason
+        self._allow()
+        if reason:
+            self.panel.path_field.show_reason(reason)

@@ -1,0 +1,207 @@
+"""Review: which parts of the labels a person vouches for, and the way into the training set."""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari.layers
+import numpy as np
+
+from segloop._napari import features, work
+from segloop._napari.jobs import Job
+from segloop._napari.layers import Placement, freeze_image, freeze_labels, guess_layer_axes
+from segloop._napari.panels.correct import CorrectPanel
+from segloop._napari.reviewed import new_region_layer, plane_rectangle, region_mask
+from segloop._napari.session import Origin
+from segloop._napari.steps.step import Step, guarded, timer
+from segloop.corrections import TrainingSet
+from segloop.errors import ImageError, LabelsError, SegloopError
+
+
+class ReviewStep(Step):
+    """Joins the lower part of the Correct panel to the viewer."""
+
+    def __init__(self, panel: CorrectPanel, *args: Any) -> None:
+        super().__init__(*args)
+        self.panel = panel
+        self.job: Job | None = None
+        self._redrawn = timer(self, 150, self._show_share)
+        panel.whole_toggled.connect(self._on_whole)
+        panel.plane_requested.connect(self.add_plane)
+        panel.region_requested.connect(self.add_region)
+        panel.clear_requested.connect(self.clear_regions)
+        panel.folder_chosen.connect(self._on_folder)
+        panel.add_requested.connect(self.add_to_training_set)
+        self.watch.layers_changed.connect(self._on_regions)
+        self.session.training_set_changed.connect(self._show_folder)
+        self.refresh()
+
+    @property
+    def labels(self) -> napari.layers.Labels | None:
+        """The Labels layer chosen."""
+        return self.panel.labels.current()
+
+    @property
+    def origin(self) -> Origin:
+        """What is known of the Labels layer chosen."""
+        return self.session.origins[self.labels]
+
+    @guarded
+    def refresh(self) -> None:
+        """Show the review and the training set of the layer chosen."""
+        self.panel.reason.show_text("")
+        self._show_share()
+        self._show_folder()
+        self._allow()
+
+    def _allow(self) -> None:
+        fitting = self.panel.image.current() is not None and not self.panel.image_field.reason
+        self.panel.add.setEnabled(self.labels is not None and fitting and self.job is None)
+
+    def _regions(self, create: bool = False) -> napari.layers.Shapes | None:
+        layer = self.labels
+        regions = self.session.region_layer(layer)
+        if regions is not None and regions in self.watch:
+            return regions
+        if not create:
+            return None
+        regions = new_region_layer(layer)
+        regions.events.data.connect(self._on_regions)
+        self.session.regions[layer] = weakref.ref(regions)
+        self.viewer.add_layer(regions)
+        return regions
+
+    @guarded
+    def add_region(self) -> None:
+        """Let the person draw rectangles."""
+        regions = self._regions(create=True)
+        self.viewer.layers.selection.active = regions
+        regions.mode = "add_rectangle"
+        self.say("Drag rectangles over the parts that are right. Then choose the labels again to go on correcting.")
+
+    @guarded
+    def add_plane(self) -> None:
+        """Mark the plane on screen as reviewed."""
+        layer = self.labels
+        point = layer.world_to_data(self.viewer.dims.point[-layer.ndim :])
+        plane = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point, layer.data.shape[:-2]))
+        self._regions(create=True).add_rectangles(plane_rectangle(layer.data.shape, plane))
+        self.viewer.layers.selection.active = layer
+
+    @guarded
+    def clear_regions(self) -> None:
+        """Remove all reviewed regions."""
+        self.session.wholly_reviewed.discard(self.labels)
+        regions = self._regions()
+        if regions is not None:
+            regions.data = []
+        self._show_share()
+
+    @guarded
+    def _on_whole(self, whole: bool) -> None:
+        if whole:
+            self.session.wholly_reviewed.add(self.labels)
+        else:
+            self.session.wholly_reviewed.discard(self.labels)
+        self._show_share()
+
+    def _on_regions(self, event: Any = None) -> None:
+        self._redrawn.start()
+
+    @guarded
+    def _show_share(self) -> None:
+        layer = self.labels
+        whole = layer is not None and layer in self.session.wholly_reviewed
+        self.panel.show_whole(whole)
+        share = 0.0
+        if whole:
+            share = 1.0
+        elif layer is not None and not layer.multiscale and (regions := self._regions()) is not None:
+            share = float(region_mask(regions, layer.data.shape).mean())
+        self.panel.show_share(share)
+
+    # training set
+
+    def _show_folder(self) -> None:
+        # which training set depends on what the numbers mean
+        folder = self.session.training_folder(self.origin.task if self.labels is not None else "instance")
+        try:
+            images = len(TrainingSet(folder))
+        except SegloopError as error:
+            images = 0
+            self.panel.reason.show_text(str(error))
+        self.panel.show_folder(folder, images)
+
+    @guarded
+    def _on_folder(self, folder: Path) -> None:
+        self.panel.reason.show_text("")
+        self.session.choose_training_folder(self.origin.task if self.labels is not None else "instance", folder)
+
+    def _correction(self) -> work.Correction:
+        layer, origin = self.labels, self.origin
+        image_layer = self.panel.image.current()
+        if image_layer is None:
+            raise ImageError("choose the image that the labels belong to")
+        axes = self.session.axes.get(image_layer) or guess_layer_axes(image_layer)
+        image = freeze_image(image_layer, axes)
+        labels = freeze_labels(layer, image, Placement.of(image_layer, axes))
+        reviewed = None
+        if layer not in self.session.wholly_reviewed:
+            reviewed = region_mask(self._regions(), layer.data.shape).reshape(image.label_shape)
+            if not reviewed.any():
+                raise LabelsError("nothing is reviewed yet: tick the whole image, or add a region around what is right")
+        if origin.channel >= 0:
+            image = image.channel(origin.channel)
+        return work.Correction(
+            image=image,
+            labels=labels,
+            reviewed=reviewed,
+            task=origin.task,
+            classes=origin.classes,
+            object_classes=(
+                features.object_classes(layer.features, origin.classes) if origin.task == "instance" else {}
+            ),
+            source=str(image_layer.source.path or image_layer.name),
+            model=origin.model,
+        )
+
+    @guarded
+    def add_to_training_set(self) -> None:
+        """Save image, labels and reviewed regions for fine-tuning."""
+        if self.job is not None:
+            return
+        self.panel.reason.show_text("")
+        try:
+            correction = self._correction()
+        except (ImageError, LabelsError) as error:
+            self.panel.reason.show_text(str(error))
+            return
+        folder = self.session.training_folder(correction.task)
+        self.panel.add.setEnabled(False)
+        self.say("Saving …")
+        self.job = self.begin(
+            f"SegLoop: {folder.name}",
+            partial(work.add_correction, folder, correction),
+            partial(self._on_added, folder),
+        )
+        self.job.ended.connect(self._on_ended)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the user of an error, beside the button if it is about the training set."""
+        if self.job is not None:
+            self.panel.reason.show_text(str(error))
+        super().fail(error)
+
+    def _on_added(self, folder: Path, entry: Any) -> None:
+        self.say(
+            f"Saved as image {int(entry.id)} of {folder.name}. Go on with Fine-tune, or correct another image.",
+            "good",
+        )
+        self.session.training_set_changed.emit()
+
+    def _on_ended(self) -> None:
+        self.job = None
+        self._allow()
