@@ -1,0 +1,236 @@
+"""The commands and their options; the work is in the modules beside, imported when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segloop.cli.settings_help import SettingsCommand, help_of
+from segloop.errors import SettingsError
+
+SEGMENT = "segloop.segment:SegmentSettings"
+FINETUNE = "segloop.train.finetune:FinetuneSettings"
+DEVICES = "auto|cpu|cuda|mps"
+
+app = typer.Typer(
+    name="segloop",
+    help="Segment images, fine-tune on corrections, segment again: U-Net and Mask R-CNN.",
+    epilog="With --debug anywhere, an error shows its traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+ImagesFolder = Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder of images.")]
+LabelsFolder = Annotated[
+    Path,
+    typer.Option(
+        "--labels",
+        metavar="DIR",
+        help="Folder of label images, called like the images or with _labels behind the name.",
+    ),
+]
+ReviewedFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--reviewed",
+        metavar="DIR",
+        help="Folder of masks of where the labels are vouched for; without it they are everywhere.",
+    ),
+]
+NewName = Annotated[
+    str, typer.Option("--name", metavar="NEW", help="Name of the new model; a new version if the name is taken.")
+]
+Epochs = Annotated[int | None, typer.Option(metavar="N", help=help_of(FINETUNE, "epochs"))]
+Minutes = Annotated[float | None, typer.Option(metavar="M", help=help_of(FINETUNE, "minutes"))]
+TrainDevice = Annotated[str, typer.Option("--device", metavar=DEVICES, help=help_of(FINETUNE, "device"))]
+Seed = Annotated[int | None, typer.Option(metavar="N", help=help_of(FINETUNE, "seed"))]
+LabelsAre = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|instances|classes",
+        help="Whether a number in the labels is one object or a class; auto looks at them and says what it takes.",
+    ),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import segloop
+
+        typer.echo(f"segloop {segloop.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(short_help="List the models.")
+def models(as_json: AsJson = False) -> None:
+    """List the bundled models and your own."""
+    from segloop.cli.listing import list_all
+
+    list_all(as_json)
+
+
+@app.command(cls=SettingsCommand, short_help="Segment image files and folders.")
+def segment(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    model: Annotated[str, typer.Option(help="Name of a model (see segloop models), or its folder.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if need be.")],
+    axes: Annotated[
+        str, typer.Option(metavar="YX", help="Axes of the images, of T, C, Z, Y, X and S (RGB); overrules the files.")
+    ] = "",
+    channel: Annotated[int | None, typer.Option(metavar="N", help=help_of(SEGMENT, "channel"))] = None,
+    device: Annotated[str, typer.Option(metavar=DEVICES, help=help_of(SEGMENT, "device"))] = "auto",
+    tile: Annotated[str, typer.Option(metavar="auto|N", help=help_of(SEGMENT, "tile"))] = "auto",
+    score: Annotated[float | None, typer.Option(metavar="X", help=help_of(SEGMENT, "score"))] = None,
+    overlap: Annotated[float | None, typer.Option(metavar="X", help=help_of(SEGMENT, "overlap"))] = None,
+    min_area: Annotated[int | None, typer.Option(metavar="N", help=help_of(SEGMENT, "min_area"))] = None,
+    object_size: Annotated[str, typer.Option(metavar="auto|X", help=help_of(SEGMENT, "object_size"))] = "auto",
+    instances: Annotated[bool, typer.Option("--instances", help=help_of(SEGMENT, "instances"))] = False,
+    scheduler: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address of a dask scheduler; not available in this version.")
+    ] = "",
+    format: Annotated[str, typer.Option(metavar="tiff|ome-zarr", help="Format of the labels.")] = "tiff",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+) -> None:
+    """Segment images: writes STEM_labels.tif and STEM_objects.csv for each, and how they came to be."""
+    from segloop.cli.segmenting import LabelFormat, given_settings, segment_files
+
+    if scheduler:
+        raise SettingsError("--scheduler is not available in this version of SegLoop; leave it out to compute here")
+    settings = given_settings(
+        channel=channel,
+        device=device,
+        tile=tile,
+        score=score,
+        overlap=overlap,
+        min_area=min_area,
+        object_size=object_size,
+        instances=instances,
+    )
+    failed = segment_files(images, model, output, axes, settings, LabelFormat.named(format), overwrite)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command(cls=SettingsCommand, short_help="Fine-tune a model on corrected labels.")
+def finetune(
+    model: Annotated[str, typer.Option(help="Name of the model to start from (see segloop models), or its folder.")],
+    images: ImagesFolder,
+    labels: LabelsFolder,
+    name: NewName,
+    reviewed: ReviewedFolder = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    device: TrainDevice = "auto",
+    seed: Seed = None,
+    labels_are: LabelsAre = "auto",
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="a,b,c",
+            help="Names of the classes, background first; without it those in classes.txt beside the labels.",
+        ),
+    ] = "",
+    keep_worse: Annotated[
+        bool, typer.Option("--keep-worse", help="Save the new model also if it is not better than the old one.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a model on images with labels, and save it if it got better."""
+    from segloop.cli.training import Material, finetune_model, given_settings
+
+    settings = given_settings(epochs, minutes, device, seed)
+    material = Material(images, labels, reviewed, labels_are, classes)
+    if finetune_model(model, material, settings, name, keep_worse, as_json):
+        raise typer.Exit(130)
+
+
+@app.command(cls=SettingsCommand, short_help="Train a model from scratch.")
+def train(
+    family: Annotated[str, typer.Option(metavar="unet|maskrcnn", help="Kind of network.")],
+    images: ImagesFolder,
+    labels: LabelsFolder,
+    name: NewName,
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="a,b,c",
+            help="Names of the classes. For a U-Net those of the label values, background first; on labels of "
+            "single objects it learns background, inside and border by default. For Mask R-CNN the kinds of objects.",
+        ),
+    ] = "",
+    reviewed: ReviewedFolder = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    device: TrainDevice = "auto",
+    seed: Seed = None,
+    labels_are: LabelsAre = "auto",
+    size: Annotated[str, typer.Option(help="Size of the network; the family's usual one by default.")] = "",
+    ndim: Annotated[int, typer.Option(metavar="2|3", help="2 for planes, 3 for volumes.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model from scratch on images with labels."""
+    from segloop.cli.training import Material, NewModel, given_settings, train_model
+
+    settings = given_settings(epochs, minutes, device, seed)
+    material = Material(images, labels, reviewed, labels_are, classes)
+    if train_model(NewModel(name, family, size, ndim), material, settings, as_json):
+        raise typer.Exit(130)
+
+
+@app.command(short_help="Compare labels with a reference.")
+def evaluate(
+    reference: Annotated[Path, typer.Option(metavar="DIR", help="Folder of reference label images.")],
+    prediction: Annotated[Path, typer.Option(metavar="DIR", help="Folder of predicted label images.")],
+    labels_are: LabelsAre = "auto",
+    classes: Annotated[str, typer.Option(metavar="a,b,c", help="Names of the classes, background first.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compare labels with a reference: AP, F1, PQ of objects, or Dice and IoU of classes."""
+    from segloop.cli.comparing import evaluate_files
+
+    evaluate_files(reference, prediction, labels_are, classes, as_json)
+
+
+@app.command(short_help="Convert labels into another format.")
+def convert(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A label image.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="What to write, by its suffix: .tif, .zip (ImageJ ROIs), .json (COCO), .geojson (QuPath), "
+            ".ome.zarr, .png, .csv (measurements). Replaced if it exists.",
+        ),
+    ],
+) -> None:
+    """Convert labels into another format."""
+    from segloop.cli.converting import convert_file
+
+    convert_file(labels, out)
+
+
+@app.command(short_help="Show the whole loop on a bundled image.")
+def demo(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if need be.")] = Path(
+        "segloop-demo"
+    ),
+) -> None:
+    """Show the whole loop on a bundled image: segment, correct, fine-tune, segment again, export."""
+    from segloop.cli.showing import show_demo
+
+    show_demo(output)

@@ -1,0 +1,59 @@
+"""``segloop convert``."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segloop.cli.inputs import LABELS_ENDING
+from segloop.cli.printing import print_line
+from segloop.errors import FileError
+from segloop.io import read_labels, save_labels, stem_of, write_provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def convert_file(labels: Path, out: Path) -> None:
+    """Write ``labels`` as ``out``, in the format its suffix says, with class, score and origin if they are known.
+
+    ``cells_labels.tif`` finds them in ``cells_objects.csv`` beside it, which ``segloop segment`` writes.
+
+    Raises
+    ------
+    FileError, LabelsError
+    """
+    if out.exists() and labels.exists() and out.samefile(labels):
+        raise FileError(f"{out} is the file to be converted; give another name")
+    content = read_labels(labels)
+    save_labels(content, out, _objects_beside(labels))
+    write_provenance(out, _provenance(labels))
+    kind = "classes" if content.classes else "labels"
+    count = len(content.classes) or len(set(content.data.ravel().tolist()) - {0})
+    print_line(f"{labels}: {count} {kind} -> {out}")
+
+
+def _objects_beside(labels: Path) -> pd.DataFrame | None:
+    stem = stem_of(labels)
+    table = labels.with_name(f"{stem.removesuffix(LABELS_ENDING)}_objects.csv")
+    if not stem.endswith(LABELS_ENDING) or not table.is_file():
+        return None
+    import pandas as pd
+
+    try:
+        return pd.read_csv(table)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{table} beside the labels cannot be read: {error}; repair it or move it away") from error
+
+
+def _provenance(labels: Path) -> dict[str, Any]:
+    """Where the labels came from; what is known of them goes along."""
+    beside = labels.with_name(f"{labels.name}.provenance.json")
+    try:
+        origin = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        origin = {}
+    converted = {"from": str(labels), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {**origin, "converted": [*origin.get("converted", ()), converted]}

@@ -1,0 +1,136 @@
+"""Which files a command works on: images of folders, and images paired with labels by stem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segloop.errors import FileError
+from segloop.io import IMAGE_SUFFIXES, LABEL_SUFFIXES, stem_of, suffix_of
+
+LABELS_ENDING = "_labels"
+REVIEWED_ENDING = "_reviewed"
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and its labels; ``reviewed`` is the mask of what is vouched for, None for all of it."""
+
+    stem: str
+    image: Path
+    labels: Path
+    reviewed: Path | None
+
+
+def expand_images(given: Sequence[Path]) -> list[Path]:
+    """Replace folders by the images in them.
+
+    Raises
+    ------
+    FileError
+        If a folder has no images, or two images would give the same output name.
+    """
+    images: list[Path] = []
+    for path in given:
+        if path.is_dir() and not _is_zarr(path):
+            found = _images_in(path)
+            if not found:
+                raise FileError(f"no images in {path}; expected files such as {', '.join(IMAGE_SUFFIXES[:5])}")
+            images += found
+        else:
+            images.append(path)
+    images = list(dict.fromkeys(images))
+    by_stem: dict[str, Path] = {}
+    for path in images:
+        other = by_stem.setdefault(stem_of(path), path)
+        if other is not path:
+            raise FileError(
+                f"{other} and {path} would both be written as {stem_of(path)}; rename one or use two outputs"
+            )
+    return images
+
+
+def pair_files(images: Path, labels: Path, reviewed: Path | None) -> tuple[list[Pair], list[str]]:
+    """Pair images with label files, and masks if there is a folder of them, by stem.
+
+    Labels may be called like the image or with ``_labels`` behind it, masks with ``_reviewed``.
+
+    Returns
+    -------
+    pairs : list of Pair
+        By stem.
+    left_out : list of str
+        Stems of images without labels.
+
+    Raises
+    ------
+    FileError
+        If a folder is missing, nothing pairs, labels or masks have no image, or a stem occurs twice.
+    """
+    image_files = _by_stem(images, IMAGE_SUFFIXES, "", unlike=(LABELS_ENDING, REVIEWED_ENDING))
+    label_files = _by_stem(labels, LABEL_SUFFIXES, LABELS_ENDING, only_ending=labels.resolve() == images.resolve())
+    if not image_files:
+        raise FileError(f"no images in {images}; expected files such as {', '.join(IMAGE_SUFFIXES[:5])}")
+    stems = sorted(image_files.keys() & label_files.keys())
+    if not stems:
+        raise FileError(
+            f"no image in {images} ({listed(image_files)}) pairs with labels in {labels} ({listed(label_files)}); "
+            "give both the same name, such as cells.tif"
+        )
+    if lonely := sorted(label_files.keys() - image_files.keys()):
+        raise FileError(f"no image in {images} for the labels {listed(lonely)}; add the images or remove the labels")
+    masks: dict[str, Path] = {}
+    if reviewed is not None:
+        among_others = reviewed.resolve() in (images.resolve(), labels.resolve())
+        masks = _by_stem(reviewed, LABEL_SUFFIXES, REVIEWED_ENDING, only_ending=among_others)
+        if lonely := sorted(masks.keys() - image_files.keys()):
+            raise FileError(f"no image in {images} for the masks {listed(lonely)} in {reviewed}")
+        if missing := sorted(set(stems) - masks.keys()):
+            raise FileError(f"no mask in {reviewed} for {listed(missing)}; add it, or leave --reviewed out")
+    pairs = [Pair(stem, image_files[stem], label_files[stem], masks.get(stem)) for stem in stems]
+    return pairs, sorted(image_files.keys() - label_files.keys())
+
+
+def listed(names: Sequence[str] | dict[str, Path]) -> str:
+    """Name the first few."""
+    shown = ", ".join(list(names)[:_SHOWN]) or "nothing"
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
+def _is_zarr(path: Path) -> bool:
+    return suffix_of(path) in (".zarr", ".ome.zarr") or any(
+        (path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")
+    )
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if suffix_of(path) in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        # Results of an earlier run are no images.
+        and not stem_of(path).endswith((LABELS_ENDING, REVIEWED_ENDING))
+    ]
+
+
+def _by_stem(
+    folder: Path, suffixes: Sequence[str], ending: str, unlike: tuple[str, ...] = (), only_ending: bool = False
+) -> dict[str, Path]:
+    """The files of a folder by stem, ``ending`` taken off it; ``only_ending`` leaves out all without it."""
+    if not folder.is_dir():
+        raise FileError(f"no such folder: {folder}")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if suffix_of(path) not in suffixes or path.name.startswith(".") or ".provenance." in path.name:
+            continue
+        stem = stem_of(path)
+        if stem.endswith(unlike) if unlike else only_ending and not stem.endswith(ending):
+            continue
+        stem = stem.removesuffix(ending) if ending else stem
+        if stem in files:
+            raise FileError(f"{folder} has two files for {stem!r}: {files[stem].name} and {path.name}; move one away")
+        files[stem] = path
+    return files

@@ -1,0 +1,79 @@
+"""Progress of long work, on stderr: a bar for people, nothing for pipes."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import TracebackType
+from typing import Any
+
+from segloop.cli.reports import note
+from segloop.events import EpochDone, Event, Notice, Scored, SegmentStarted, TileDone, TrainingStarted
+
+
+class ProgressBar:
+    """Shows events as they come; call it with each one, inside ``with``.
+
+    Parameters
+    ----------
+    title : str
+    quiet : bool
+        No bar. There is none either when stderr is not a terminal. Notices are always written.
+    """
+
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self._title = title
+        self._visible = sys.stderr.isatty() and not quiet
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> ProgressBar:
+        if self._visible:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:g}/{task.total:g}{task.fields[more]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case Notice(message=message):
+                note(message)
+            case SegmentStarted(tiles=tiles):
+                self._start(tiles)
+            case TileDone(done=done):
+                self._show(done)
+            case TrainingStarted(epochs=epochs):
+                self._start(epochs)
+            case EpochDone(epoch=epoch, loss=loss, score=score):
+                held_out = "" if math.isnan(score) else f", held out {score:.3f}"
+                self._show(epoch, f"  loss {loss:.3f}{held_out}")
+            case Scored(stage=stage, score=score):
+                self._write(f"{self._title}: held-out score {stage} {score:.3f}")
+
+    def _start(self, total: float) -> None:
+        if self._progress is not None:
+            self._task = self._progress.add_task(self._title, total=total, more="")
+
+    def _show(self, done: float, more: str = "") -> None:
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, **({"more": more} if more else {}))
+
+    def _write(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress.console.print(text)

@@ -1,0 +1,318 @@
+"""``segloop finetune`` and ``segloop train``."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from segloop.cli.inputs import Pair, listed, pair_files
+from segloop.cli.labels_are import LabelsAre
+from segloop.cli.printing import print_json, print_line
+from segloop.cli.progress import ProgressBar
+from segloop.cli.reports import note
+from segloop.cli.segmenting import device_named
+from segloop.corrections import TrainingSet
+from segloop.errors import FileError, LabelsError, SegloopError, SettingsError
+from segloop.events import drain
+from segloop.image import Image
+from segloop.io import open_image, read_labels
+from segloop.labels import Labels, Task, check_shape, look_like_instances
+from segloop.models.registry import get_family
+from segloop.store import check_name, load_model, save_model
+from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events, train_events
+
+GUESS_FILES = 8
+"""How many label files are looked at to tell instances from classes."""
+
+_NUMBERED = re.compile(r"\s*(\d+)[\s:,;=]+(.+?)\s*")
+_EPOCHS_WITHOUT_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What to train on, as given on the command line."""
+
+    images: Path
+    labels: Path
+    reviewed: Path | None
+    labels_are: str
+    classes: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """What to train from scratch, as given on the command line; ``size`` "" is the family's usual one."""
+
+    name: str
+    family: str
+    size: str
+    ndim: int
+
+
+def given_settings(epochs: int | None, minutes: float | None, device: str, seed: int | None) -> FinetuneSettings:
+    """Return the settings of a training; what was not given keeps its default.
+
+    Raises
+    ------
+    SettingsError
+        If both epochs and minutes are given, or a value is out of its range.
+    """
+    if epochs is not None and minutes is not None:
+        raise SettingsError("--epochs and --minutes are both given; expected one of them")
+    settings = FinetuneSettings(device=device_named(device))
+    if minutes is not None:
+        settings = replace(settings, minutes=minutes, epochs=_EPOCHS_WITHOUT_LIMIT)
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
+    return settings if seed is None else replace(settings, seed=seed)
+
+
+def finetune_model(
+    model_name: str, material: Material, settings: FinetuneSettings, name: str, keep_worse: bool, as_json: bool
+) -> bool:
+    """Fine-tune, print before and after, and save what got better.
+
+    Returns
+    -------
+    bool
+        Whether Ctrl-C ended the training early; what was learned until then is treated like any result.
+
+    Raises
+    ------
+    SegloopError
+    """
+    check_name(name)
+    pairs = _pairs(material)
+    model = load_model(model_name, settings.device)
+    with tempfile.TemporaryDirectory(prefix="segloop-") as folder:
+        training_set = _training_set(
+            Path(folder), pairs, material, model.spec.classes, f"{model.spec.name}@{model.spec.version}"
+        )
+        with ProgressBar(name, quiet=as_json) as progress, _interruptible() as stop:
+            result = drain(finetune_events(model, training_set, settings, stop), progress)
+        _finish(result, training_set, name, result.improved or keep_worse, as_json)
+        return stop()
+
+
+def train_model(new: NewModel, material: Material, settings: FinetuneSettings, as_json: bool) -> bool:
+    """Train from scratch, print the held-out score, and save; returns whether Ctrl-C ended it early.
+
+    Raises
+    ------
+    SegloopError
+    """
+    check_name(new.name)
+    family = get_family(new.family)
+    size = new.size or family.sizes()[0]
+    if size not in family.sizes():
+        raise SettingsError(f"--size {size!r} is unknown; {new.family} comes in {', '.join(family.sizes())}")
+    pairs = _pairs(material)
+    with tempfile.TemporaryDirectory(prefix="segloop-") as folder:
+        own = () if family.task is Task.SEMANTIC else ("object",)
+        training_set = _training_set(Path(folder), pairs, material, own, "", family.task)
+        classes = training_set.classes
+        if family.task is Task.SEMANTIC and training_set.task is Task.INSTANCE:
+            classes = _names(material.classes) or ("background", "inside", "border")
+        channels = training_set.read(training_set.entries[0])[0].without_alpha().channels
+        spec = family.new_spec(new.name, classes, channels, new.ndim, size)
+        with ProgressBar(new.name, quiet=as_json) as progress, _interruptible() as stop:
+            result = drain(train_events(spec, training_set, settings, stop), progress)
+        _finish(result, training_set, new.name, True, as_json)
+        return stop()
+
+
+def _finish(result: FinetuneResult, training_set: TrainingSet, name: str, keep: bool, as_json: bool) -> None:
+    """Save the model if it is to be kept, and print what came out."""
+    folder = save_model(result.model, name) if keep else None
+    if as_json:
+        print_json(
+            {
+                "name": name,
+                "saved": keep,
+                "version": result.model.spec.version if keep else None,
+                "path": str(folder) if folder else None,
+                "metric": result.metric,
+                "before": result.before,
+                "after": result.after,
+                "improved": result.improved,
+                "images": len(training_set),
+                "labels": "instances" if training_set.task is Task.INSTANCE else "classes",
+                "classes": list(result.model.spec.classes),
+                "history": [asdict(epoch) for epoch in result.history],
+                "notices": list(result.notices),
+                "seconds": result.seconds,
+            }
+        )
+        return
+    print_line(f"{len(result.history)} epochs on {len(training_set)} images in {result.seconds:.0f} s")
+    print_line(f"{result.metric}, held out: before {_score(result.before)}, after {_score(result.after)}")
+    if not keep:
+        print_line("the new model is not better and was not saved; --keep-worse saves it, more labels may help")
+        return
+    if not result.improved:
+        print_line("the new model is not better than the old one")
+    print_line(f"saved as {name}, version {result.model.spec.version}: segloop segment ... --model {name}")
+
+
+def _score(score: float) -> str:
+    return "unknown" if math.isnan(score) else f"{score:.3f}"
+
+
+def _pairs(material: Material) -> list[Pair]:
+    pairs, left_out = pair_files(material.images, material.labels, material.reviewed)
+    if left_out:
+        note(f"images without labels are left out: {listed(left_out)}")
+    return pairs
+
+
+def _training_set(
+    folder: Path,
+    pairs: list[Pair],
+    material: Material,
+    known_classes: tuple[str, ...],
+    model: str,
+    task: Task = Task.INSTANCE,
+) -> TrainingSet:
+    """Copy images and labels into a training set.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty.
+    pairs : list of Pair
+        The files.
+    material : Material
+        What was said about them.
+    known_classes : tuple of str
+        Names to take when nobody says others.
+    model : str
+        Name and version of the model to be fine-tuned.
+    task : Task
+        Of a model that is trained from scratch.
+    """
+    first = [read_labels(pair.labels) for pair in pairs[:GUESS_FILES]]
+    names = _names(material.classes) or _file_names(material.labels) or first[0].classes
+    kind = _label_task(material, first)
+    if kind is Task.SEMANTIC:
+        largest = max(int(labels.data.max()) for labels in first)
+        classes = _semantic_classes(names, known_classes, largest)
+    else:
+        classes = _names(material.classes) if task is Task.INSTANCE else ()
+        classes = tuple(name for name in classes if name != "background") or ("object",)
+    training_set = TrainingSet(folder / "training", kind, classes)
+    for pair in pairs:
+        try:
+            opened = open_image(pair.image)
+            image = opened.image.without_alpha()
+            if opened.axes_guessed:
+                note(f"{pair.image.name}: axes guessed as {image.axes}; save it with its axes to change")
+            labels = _aligned(read_labels(pair.labels), image)
+            mask = None if pair.reviewed is None else _aligned(read_labels(pair.reviewed), image) > 0
+            training_set.add(image, labels, mask, source=pair.image, model=model, key=pair.stem)
+        except SegloopError as error:
+            if pair.image.name in str(error) or pair.labels.name in str(error):
+                raise
+            raise type(error)(f"{pair.stem}: {error}") from error
+    return training_set
+
+
+def _label_task(material: Material, labels: list[Labels]) -> Task:
+    """Whether the label files hold instances or classes, and tell the user if it was guessed."""
+    said = LabelsAre.named(material.labels_are)
+    if said is not LabelsAre.AUTO:
+        return Task.INSTANCE if said is LabelsAre.INSTANCES else Task.SEMANTIC
+    if any(part.classes for part in labels):
+        return Task.SEMANTIC
+    filled = [part.data for part in labels if part.data.any()]
+    # Files with class names hold classes, unless the numbers go beyond the names.
+    named = _file_names(material.labels)
+    if named and all(int(data.max()) < len(named) for data in filled):
+        return Task.SEMANTIC
+    alike = sum(look_like_instances(data) for data in filled)
+    task = Task.INSTANCE if 2 * alike >= max(1, len(filled)) else Task.SEMANTIC
+    kind, other = ("single objects", "classes") if task is Task.INSTANCE else ("classes", "instances")
+    note(f"the labels look like {kind}; --labels-are {other} says otherwise")
+    return task
+
+
+def _semantic_classes(names: tuple[str, ...], known: tuple[str, ...], largest: int) -> tuple[str, ...]:
+    """Names of the label values 0…largest, background first."""
+    if names and len(names) == largest and names[0] != "background":
+        names = ("background", *names)
+    if names and len(names) <= largest:
+        raise LabelsError(
+            f"the labels go up to {largest}, but {len(names)} classes are named: {', '.join(names)}; "
+            "name one per label value, background first"
+        )
+    if names:
+        return names
+    if len(known) > largest:
+        return known
+    return ("background", *(f"class {number}" for number in range(1, largest + 1)))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _file_names(folder: Path) -> tuple[str, ...]:
+    """The names in classes.txt in the labels' folder or beside it: one per line, with or without its number."""
+    for path in (folder / "classes.txt", folder.resolve().parent / "classes.txt"):
+        if not path.is_file():
+            continue
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileError(f"{path} cannot be read: {error}; expected one class name per line") from error
+        numbered = [_NUMBERED.fullmatch(line) for line in lines]
+        if not all(numbered):
+            return tuple(lines)
+        by_number = {int(match[1]): match[2] for match in numbered if match}
+        return tuple(by_number.get(number, f"class {number}") for number in range(max(by_number) + 1))
+    return ()
+
+
+def _aligned(labels: Labels, image: Image) -> np.ndarray:
+    """The labels' array in the image's order of axes. Files that do not say their axes are taken as the image's."""
+    if labels.shape != image.label_shape and sorted(labels.axes) == sorted(image.label_axes):
+        return labels.data.transpose([labels.axes.index(axis) for axis in image.label_axes])
+    check_shape(labels.shape, image)
+    return labels.data
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C end the training gently, with its result; the second ends the program.
+
+    Yields
+    ------
+    callable
+        Whether Ctrl-C was pressed.
+    """
+    pressed = threading.Event()
+    before: Any = signal.getsignal(signal.SIGINT)
+
+    def end_gently(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+        note("ending after this step with what was learned; Ctrl-C again abandons it")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    signal.signal(signal.SIGINT, end_gently)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
