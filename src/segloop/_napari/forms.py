@@ -9,6 +9,7 @@ import typing
 from enum import Enum
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidget
 
@@ -117,14 +118,21 @@ class _AutoFloat(_StillMixin, QDoubleSpinBox):
     def __init__(self, low: float, high: float, auto: bool, unlimited: bool) -> None:
         super().__init__()
         self.auto, self.unlimited = auto, unlimited
-        small = math.isfinite(high) and high - max(low, 0) <= 2
-        step = 0.05 if small else 1.0
+        share = low >= 0 and high <= 1
+        self.setDecimals(max(2 if share else 1, math.ceil(-math.log10(low)) if 0 < low < 1 else 0))
+        if 0 < low < 1e-3:
+            self.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
+        else:
+            self.setSingleStep(0.05 if share else 1.0)
         least = low if math.isfinite(low) else -1e9
-        self.setDecimals(2 if small else 1)
-        self.setSingleStep(step)
-        self.setRange(least - step if auto or unlimited else least, high if math.isfinite(high) else 1e9)
+        below = 10.0 ** -self.decimals() if least < 1e-3 and least else self.singleStep()
+        self.setRange(least - below if auto or unlimited else least, high if math.isfinite(high) else 1e9)
         if auto or unlimited:
             self.setSpecialValueText("Automatic" if auto else "No limit")
+
+    def textFromValue(self, value: float) -> str:
+        """Write as many decimals as there are, and no more."""
+        return np.format_float_positional(round(value, self.decimals()), trim="-")
 
 
 def _editor(hint: Any, default: Any, low: float, high: float) -> QWidget:
@@ -141,10 +149,6 @@ def _editor(hint: Any, default: Any, low: float, high: float) -> QWidget:
             editor.addItem(_member_text(member), member)
     elif kind is int:
         editor = _AutoInt(low, high, auto)
-    elif (low >= 0 and high <= 1e-1) or (isinstance(default, float) and 0 < default < 0.01):
-        editor = _AutoFloat(low, high, auto, default == math.inf)
-        editor.setDecimals(6)
-        editor.setSingleStep(default / 10 or 1e-4)
     else:
         editor = _AutoFloat(low, high, auto, default == math.inf)
     if isinstance(editor, QAbstractSpinBox):

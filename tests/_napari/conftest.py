@@ -1,0 +1,80 @@
+"""A viewer with the dock, as a person opens it, and models that cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from segloop import store
+from segloop._napari.plugin import SegloopDock
+
+PATIENCE = 60_000
+"""Milliseconds: a busy machine is no reason to fail."""
+
+
+@pytest.fixture(autouse=True)
+def quiet_workers(qapp: QApplication) -> Iterator[None]:
+    """Let no worker outlive its test."""
+    yield
+    assert QThreadPool.globalInstance().waitForDone(PATIENCE)
+    qapp.processEvents()
+
+
+@pytest.fixture
+def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect napari's error notifications instead of showing them."""
+    shown: list[str] = []
+    monkeypatch.setattr("segloop._napari.steps.step.show_error", shown.append)
+    return shown
+
+
+@pytest.fixture
+def untrained(segloop_home: Path) -> str:
+    """An own U-Net with fresh weights: real in everything but what it has learned."""
+    from segloop.models.registry import get_family
+
+    family = get_family("unet")
+    spec = family.new_spec("fresh", ("background", "foreground"), 1, 2, family.sizes()[0])
+    store.save_model(family.build(spec), "fresh")
+    return "fresh"
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[..., SegloopDock]:
+    """Open a viewer and in it the dock; wait until the dock is ready to run."""
+
+    def open_it(**keywords: Any) -> SegloopDock:
+        viewer = make_napari_viewer(**keywords)
+        dock = SegloopDock(viewer)
+        viewer.window.add_dock_widget(dock, name="SegLoop")
+        qtbot.waitUntil(lambda: dock.segment.form is not None, timeout=PATIENCE)
+        return dock
+
+    return open_it
+
+
+@pytest.fixture
+def dock(open_dock: Callable[..., SegloopDock]) -> SegloopDock:
+    """The dock in an empty viewer."""
+    return open_dock()
+
+
+@pytest.fixture
+def blobs() -> np.ndarray:
+    """A grey image of 96 × 128 pixels with two bright squares."""
+    image = np.full((96, 128), 10, np.uint8)
+    image[20:40, 20:40] = 200
+    image[50:80, 70:110] = 180
+    return image
+
+
+def idle(dock: SegloopDock) -> bool:
+    """Whether no job of the dock is running."""
+    steps = (dock.segment_step, dock.review_step, dock.finetune_step, dock.export_step)
+    return all(step.job is None for step in steps)

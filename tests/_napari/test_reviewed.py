@@ -1,0 +1,57 @@
+"""Reviewed regions: the mask is what was drawn, to the pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels, Shapes
+
+from segloop._napari.reviewed import new_region_layer, plane_rectangle, region_mask
+from segloop.errors import LabelsError
+
+
+def test_a_rectangle_is_its_pixels():
+    shapes = Shapes([[[1.5, 2.5], [1.5, 6.5], [4.5, 6.5], [4.5, 2.5]]], shape_type="rectangle")
+    expected = np.zeros((8, 9), bool)
+    expected[2:5, 3:7] = True
+    np.testing.assert_array_equal(region_mask(shapes, (8, 9)), expected)
+
+
+def test_regions_join_and_are_cut_at_the_border():
+    shapes = Shapes(
+        [[[-5.5, -5.5], [-5.5, 1.5], [3.5, 1.5], [3.5, -5.5]], [[0.5, 0.5], [0.5, 20], [3.5, 20], [3.5, 0.5]]],
+        shape_type="rectangle",
+    )
+    mask = region_mask(shapes, (4, 6))
+    assert mask[:, :2].all() and mask[1:].all() and not mask[0, 2:].any()
+
+
+def test_a_whole_plane_is_every_pixel_of_it():
+    shapes = Shapes([plane_rectangle((3, 4, 5), (1,))], shape_type="rectangle", ndim=3)
+    mask = region_mask(shapes, (3, 4, 5))
+    assert mask[1].all() and not mask[0].any() and not mask[2].any()
+
+
+def test_lines_enclose_nothing_and_ellipses_less_than_their_box():
+    box = [[-0.5, -0.5], [-0.5, 19.5], [19.5, 19.5], [19.5, -0.5]]
+    shapes = Shapes([[[0, 0], [5, 5]]], shape_type="line")
+    assert not region_mask(shapes, (20, 20)).any()
+    shapes.add([box], shape_type="ellipse")
+    assert region_mask(shapes, (20, 20)).mean() == pytest.approx(np.pi / 4, abs=0.03)
+
+
+def test_regions_across_planes_are_refused():
+    shapes = Shapes([[[0, 1, 1], [0, 1, 5], [2, 1, 5], [2, 1, 1]]], shape_type="polygon", ndim=3)
+    with pytest.raises(LabelsError, match="across planes"):
+        region_mask(shapes, (3, 8, 8))
+
+
+def test_the_layer_lies_over_the_labels():
+    labels = Labels(np.zeros((3, 8, 8), np.uint8), scale=(2, 0.5, 0.5), translate=(1, 2, 3), units=("um",) * 3)
+    shapes = new_region_layer(labels)
+    assert not region_mask(shapes, labels.data.shape).any()
+    assert shapes.ndim == 3
+    assert shapes.units == labels.units
+    np.testing.assert_array_equal(shapes.scale, labels.scale)
+    np.testing.assert_array_equal(shapes.translate, labels.translate)
+    assert not region_mask(None, (4, 4)).any()
