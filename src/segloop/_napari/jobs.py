@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,9 +82,12 @@ class EventWorker(WorkerBase[None]):
         finally:
             self._running = False
             pool.reserveThread()
-        self.signals.ended.emit(outcome)
-        self.signals.finished.emit()
-        self.signals._finished.emit(self)
+        # when the program is ending, Qt has deleted the signals, and there is nobody left to tell; an error that
+        # left this method would abort the process
+        with suppress(RuntimeError):
+            self.signals.ended.emit(outcome)
+            self.signals.finished.emit()
+            self.signals._finished.emit(self)
 
     def work(self) -> Done | Failed | Cancelled:
         """Drain the generator and say how it ended; every exception becomes a ``Failed``."""
