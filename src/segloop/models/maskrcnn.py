@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import ClassVar
@@ -92,40 +93,57 @@ class MaskRCNNModel(TorchModel):
         return other.to(self.device)
 
     def load_torchvision(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Take the weights of torchvision's ``maskrcnn_resnet50_fpn``, such as those trained on COCO.
+        """Take weights of torchvision: of ``maskrcnn_resnet50_fpn`` (trained on COCO) or ``resnet50`` (on ImageNet).
 
         Parameters
         ----------
         state : mapping
-            Its state dict, as ``torch.load(file, weights_only=True)`` reads it.
+            The state dict, as ``torch.load(file, weights_only=True)`` reads it.
 
         Returns
         -------
         list of str
-            Names of the weights that stay fresh because their shape differs: the last layers, when the number of
-            classes is not COCO's.
+            Names of the weights that stay fresh: those the state dict lacks (all but the backbone's body for
+            ImageNet's), and those whose shape differs (the last layers when the number of classes is not COCO's,
+            the first when the number of channels is not 3).
 
         Raises
         ------
         ModelError
-            If the state dict has names this network does not have: it is of another model.
+            If the state dict has names this network does not have, or none that fits: it is of another model.
         """
-        # torchvision's first release of these weights named the layers of the mask head and FPN differently
-        probe = dict(state)
-        incompatible = self.module.load_state_dict(
-            {
-                name: tensor
-                for name, tensor in probe.items()
-                if name in self.module.state_dict() and self.module.state_dict()[name].shape == tensor.shape
-            },
-            strict=False,
-        )
-        own = set(self.module.state_dict())
-        if unknown := sorted(set(probe) - own):
+        given = torchvision_names(state)
+        if unknown := sorted(set(given) - set(self.module.state_dict())):
             raise ModelError(
-                f"the state dict has {unknown[0]!r}, which maskrcnn_resnet50_fpn lacks; expected that model's weights"
+                f"the state dict has {unknown[0]!r}, which this model lacks; expected the weights of torchvision's "
+                "maskrcnn_resnet50_fpn or resnet50, and a model of size resnet50"
             )
-        return sorted(incompatible.missing_keys)
+        fresh = copy_matching(self.module, given)
+        if len(fresh) == len(self.module.state_dict()):
+            raise ModelError(
+                "none of the state dict's weights fits; expected those of maskrcnn_resnet50_fpn or resnet50"
+            )
+        return fresh
+
+
+def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the names of torchvision's released weights up to those of its present modules.
+
+    The files of ``maskrcnn_resnet50_fpn`` date from before 2022, when the layers of FPN, proposal network and mask
+    head had other names. ``resnet50``'s own names get the backbone's prefix; its classifier is left out, as are counters
+    of trainable batch norms, which frozen ones do not have.
+    """
+    prefix = "backbone.body." if "fc.weight" in state else ""
+    named = {}
+    for name, tensor in state.items():
+        if name.endswith("num_batches_tracked") or (prefix and name.startswith("fc.")):
+            continue
+        new = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", prefix + name)
+        new = re.sub(r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", new)
+        if layer := re.fullmatch(r"roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)", new):
+            new = f"roi_heads.mask_head.{int(layer[1]) - 1}.0.{layer[2]}"
+        named[new] = tensor
+    return named
 
 
 def detection_target(example: Example) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,16 +19,20 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.roi_heads import fastrcnn_loss, maskrcnn_inference
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from segloop.errors import ModelError
+from segloop.models.maskrcnn_losses import ReviewedHeads, ReviewedProposals, mask_loss
 from segloop.models.roi_align import PyramidRoIAlign
 
 LEVELS = ("0", "1", "2", "3")
 STRIDES = (4, 8, 16, 32)
+MASK_BATCH = 256
+"""Boxes whose masks are computed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ class MaskRCNNConfig:
         See :func:`segloop.models.roi_align.roi_align`.
     canonical_size : float
         See :class:`segloop.models.roi_align.PyramidRoIAlign`.
+    norm_eps : float
+        Added to the variances of ResNet-50's frozen batch norms. torchvision's COCO weights were trained with 0, its
+        ImageNet weights with 1e-5.
     mean, std : tuple of float (C,)
         Subtracted from and divided out of the normalised image.
     """
@@ -95,6 +103,7 @@ class MaskRCNNConfig:
     sampling_points: int = 2
     aligned: bool = True
     canonical_size: float = 112.0
+    norm_eps: float = 1e-5
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -106,6 +115,26 @@ class MaskRCNNConfig:
             raise ModelError("anchors need 4 or 5 levels with equally many sides each")
         if len(self.widths) != len(self.blocks) or len(self.widths) not in (0, 4):
             raise ModelError("widths and blocks need 4 numbers each, or none for ResNet-50")
+        if len(self.mean) != len(self.std):
+            raise ModelError(
+                f"mean and std have {len(self.mean)} and {len(self.std)} numbers; expected one per channel"
+            )
+        counts = [*self.widths, *self.blocks, *self.mask_layers, *(getattr(self, name) for name in _COUNTS)]
+        lengths = [*self.std, *self.aspect_ratios, *(side for sides in self.anchors for side in sides)]
+        if bad := [number for number in counts if not isinstance(number, int) or number < 1]:
+            raise ModelError(
+                f"Mask R-CNN with {bad[0]!r} as a number of channels, boxes or samples; expected 1 or more"
+            )
+        if bad := [number for number in [*lengths, self.canonical_size] if not number > 0]:
+            raise ModelError(f"Mask R-CNN with {bad[0]!r} as a length, ratio or deviation; expected a number above 0")
+        if bad := [name for name in _SHARES if not 0 <= getattr(self, name) <= 1]:
+            raise ModelError(f"Mask R-CNN with {bad[0]} = {getattr(self, bad[0])!r}; expected a number from 0 to 1")
+
+
+_COUNTS = ("pyramid", "box_hidden", "proposals_train", "proposals", "detections", "rpn_samples", "box_samples")
+_COUNTS += ("sampling_points",)
+_SHARES = ("proposal_nms", "box_nms", "box_score", "rpn_foreground", "rpn_background", "rpn_positive")
+_SHARES += ("box_foreground", "box_positive", "norm_eps")
 
 
 RESNET50 = MaskRCNNConfig(
@@ -122,6 +151,7 @@ RESNET50 = MaskRCNNConfig(
     box_positive=0.25,
     aligned=False,
     canonical_size=224.0,
+    norm_eps=0.0,
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
@@ -170,7 +200,7 @@ class SmallBackbone(nn.Module):
             blocks = [ResidualBlock(inputs if i == 0 else width, width, 2 if i == 0 else 1) for i in range(count)]
             self.body[f"stage{level}"] = nn.Sequential(*blocks)
             inputs = width
-        self.fpn = FeaturePyramidNetwork(list(config.widths), config.pyramid)
+        self.fpn = FeaturePyramidNetwork(list(config.widths), config.pyramid, _fifth_level(config))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the pyramid's maps, float (N, pyramid, Y / stride, X / stride), finest first."""
@@ -181,75 +211,6 @@ class SmallBackbone(nn.Module):
             maps[name] = x
         out: dict[str, Tensor] = self.fpn(maps)
         return out
-
-
-class ReviewedProposals(RegionProposalNetwork):
-    """torchvision's proposal network, with anchors in unreviewed places left out of the loss."""
-
-    def assign_targets_to_anchors(
-        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Label anchors 1, 0, or -1 (no influence)."""
-        labels, boxes = super().assign_targets_to_anchors(anchors, targets)
-        for own, place, target in zip(labels, anchors, targets):
-            own[(own == 0) & (unreviewed_share(place, target["unreviewed"]) > IGNORE_SHARE)] = -1
-        return labels, boxes
-
-    def compute_loss(
-        self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return both losses; 0 when no anchor may be used."""
-        if all(bool((own < 0).all()) for own in labels):
-            return objectness.sum() * 0, deltas.sum() * 0
-        losses: tuple[Tensor, Tensor] = super().compute_loss(objectness, deltas, labels, regression_targets)
-        return losses
-
-
-class ReviewedHeads(RoIHeads):
-    """torchvision's heads, with proposals in unreviewed places left out of the loss."""
-
-    def select_training_samples(
-        self, proposals: list[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """Choose the proposals to train on; return them, their objects, classes and regression targets."""
-        boxes = [target["boxes"] for target in targets]
-        # "somewhere" is a small reviewed box: there is at least one example, however little is reviewed
-        proposals = [torch.cat([own, target["somewhere"]]) for own, target in zip(proposals, targets)]
-        proposals = self.add_gt_proposals(proposals, boxes)
-        matched, labels = self.assign_targets_to_proposals(proposals, boxes, [t["labels"] for t in targets])
-        for own, place, target in zip(labels, proposals, targets):
-            own[(own == 0) & (unreviewed_share(place, target["unreviewed"]) > IGNORE_SHARE)] = -1
-        chosen = self.subsample(labels)
-        proposals = [own[index] for own, index in zip(proposals, chosen)]
-        labels = [own[index] for own, index in zip(labels, chosen)]
-        matched = [own[index] for own, index in zip(matched, chosen)]
-        matched_boxes = [
-            own[index] if len(own) else own.new_zeros((len(index), 4)) for own, index in zip(boxes, matched)
-        ]
-        return proposals, matched, labels, self.box_coder.encode(matched_boxes, proposals)
-
-
-IGNORE_SHARE = 0.3
-"""Background boxes of which more than this share is unreviewed are no examples."""
-
-
-def unreviewed_share(boxes: Tensor, integral: Tensor) -> Tensor:
-    """Share of each box that is unreviewed: float32 (N,) in [0, 1].
-
-    Parameters
-    ----------
-    boxes : float32 (N, 4)
-    integral : int32 (Y + 1, X + 1)
-        Summed-area table of the unreviewed pixels. Outside the image everything is unreviewed.
-    """
-    height, width = integral.shape[0] - 1, integral.shape[1] - 1
-    edges = boxes.round().long()
-    x0, x1 = edges[:, 0].clamp(0, width), edges[:, 2].clamp(0, width)
-    y0, y1 = edges[:, 1].clamp(0, height), edges[:, 3].clamp(0, height)
-    unreviewed = integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0]
-    inside = (x1 - x0) * (y1 - y0)
-    area = ((edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])).clamp(min=1)
-    return 1 - (inside - unreviewed).float() / area
 
 
 class MaskRCNN(nn.Module):
@@ -302,6 +263,8 @@ class MaskRCNN(nn.Module):
             mask_head=MaskRCNNHeads(config.pyramid, config.mask_layers, dilation=1),
             mask_predictor=MaskRCNNPredictor(config.mask_layers[-1], config.mask_layers[-1], classes + 1),
         )
+        if config.mean and len(config.mean) != channels:
+            raise ModelError(f"mean and std for {len(config.mean)} channels, but the model has {channels}")
         mean = torch.tensor(config.mean or (0.0,) * channels).view(1, -1, 1, 1)
         std = torch.tensor(config.std or (1.0,) * channels).view(1, -1, 1, 1)
         self.mean: Tensor
@@ -326,21 +289,40 @@ class MaskRCNN(nn.Module):
 
     def masks(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> list[Tensor]:
         """Stage 3. Fill boxes of each image: float32 (N, 28, 28) in [0, 1]; each class has a mask of its own."""
+        return [self._fill(features, image, *own) for image, own in enumerate(zip(boxes, classes))]
+
+    def _fill(self, features: Mapping[str, Tensor], image: int, boxes: Tensor, classes: Tensor) -> Tensor:
         heads = self.roi_heads
-        pooled = heads.mask_roi_pool(features, list(boxes), [(0, 0)] * len(boxes))
-        if len(pooled) == 0:
-            return [pooled.new_zeros((0, 28, 28)) for _ in boxes]
-        logits = heads.mask_predictor(heads.mask_head(pooled))
-        return [mask[:, 0] for mask in maskrcnn_inference(logits, list(classes))]
+        own = {name: feature[image : image + 1] for name, feature in features.items()}
+        parts = [boxes.new_zeros((0, 28, 28))]
+        # thousands of objects at once would need gigabytes
+        for some, numbers in zip(boxes.split(MASK_BATCH), classes.split(MASK_BATCH)):
+            if len(some):
+                logits = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(own, [some], [(0, 0)])))
+                parts.append(maskrcnn_inference(logits, [numbers])[0][:, 0])
+        return torch.cat(parts)
 
     def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the five losses of the paper: objectness and boxes of proposals; classes, boxes, masks of objects."""
         features = self.features(images)
         size = (images.shape[-2], images.shape[-1])
+        shapes = [size] * len(images)
+        heads = self.roi_heads
         with torch.autocast(images.device.type, enabled=False):
             proposals, losses = self.rpn(self._image_list(features, size), features, targets)
-            _, more = self.roi_heads(features, proposals, [size] * len(images), targets)
-        return losses | more
+            boxes, matched, classes, deltas = heads.select_training_samples(proposals, targets)
+            pooled = heads.box_roi_pool(features, boxes, shapes)
+            losses["loss_classifier"], losses["loss_box_reg"] = fastrcnn_loss(
+                *heads.box_predictor(heads.box_head(pooled)), classes, deltas
+            )
+            # masks are learned in the boxes that hold an object, each the mask of its own class
+            found = [own > 0 for own in classes]
+            boxes = [own[some] for own, some in zip(boxes, found)]
+            masks = [target["masks"][own[some]] for target, own, some in zip(targets, matched, found)]
+            pooled = heads.mask_roi_pool(features, boxes, shapes)
+            logits = heads.mask_predictor(heads.mask_head(pooled))
+            losses["loss_mask"] = mask_loss(logits, boxes, masks, [own[some] for own, some in zip(classes, found)])
+        return losses
 
     def _image_list(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> ImageList:
         first = features[LEVELS[0]]
@@ -350,11 +332,17 @@ class MaskRCNN(nn.Module):
 
 
 def _resnet50_backbone(channels: int, config: MaskRCNNConfig) -> nn.Module:
-    body = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+    body = resnet50(weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=config.norm_eps))
     if channels != 3:
         body.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     layers: dict[str, str] = {f"layer{level + 1}": name for level, name in enumerate(LEVELS)}
-    return BackboneWithFPN(body, layers, [256, 512, 1024, 2048], config.pyramid)
+    backbone = BackboneWithFPN(body, layers, [256, 512, 1024, 2048], config.pyramid)
+    backbone.fpn.extra_blocks = _fifth_level(config)
+    return backbone
+
+
+def _fifth_level(config: MaskRCNNConfig) -> LastLevelMaxPool | None:
+    return LastLevelMaxPool() if len(config.anchors) == 5 else None
 
 
 def config_from(numbers: Mapping[str, Any], model: str) -> MaskRCNNConfig:
