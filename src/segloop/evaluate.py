@@ -97,9 +97,7 @@ class Report:
 
     def summary(self) -> str:
         """Return the report as a table to read."""
-        lines = [
-            f"{self.images} {'image' if self.images == 1 else 'images'}, compared as {_MEANING[self.task]}"
-        ]
+        lines = [f"{self.images} {'image' if self.images == 1 else 'images'}, compared as {_MEANING[self.task]}"]
         if self.guessed:
             other = next(task for task in Task if task is not self.task)
             lines[0] += f" (guessed from the reference; the other way is task {other.value!r})"
@@ -115,9 +113,7 @@ class Report:
 _MEANING = {Task.INSTANCE: "instances", Task.SEMANTIC: "classes"}
 
 
-def evaluate(
-    labels: Any, reference: Any, *, classes: Sequence[str] = (), task: Task | str | Auto = AUTO
-) -> Report:
+def evaluate(labels: Any, reference: Any, *, classes: Sequence[str] = (), task: Task | str | Auto = AUTO) -> Report:
     """Compare predicted labels with reference labels.
 
     Parameters
@@ -143,9 +139,7 @@ def evaluate(
     """
     predictions, references = _as_sequence(labels), _as_sequence(reference)
     if len(predictions) != len(references):
-        raise LabelsError(
-            f"{len(predictions)} label images and {len(references)} references; expected as many of both"
-        )
+        raise LabelsError(f"{len(predictions)} label images and {len(references)} references; expected as many of both")
     names = _class_names(classes, [*references, *predictions])
     what = _as_task(task, names)
     numbered = ((str(number), *pair) for number, pair in enumerate(zip(predictions, references)))
@@ -195,9 +189,9 @@ def evaluate_folders(
             f"no prediction in {prediction} for the reference {_listed(missing)}; segment these images too, "
             "or take the references away"
         )
-    first = [read_labels(references[stem]) for stem in stems[:GUESS_IMAGES]]
-    names = _class_names(classes, [*first, read_labels(predictions[stems[0]])])
+    names = _class_names(classes, [read_labels(references[stems[0]]), read_labels(predictions[stems[0]])])
     guessed = task is AUTO and not names
+    first = (read_labels(references[stem]) for stem in stems[:GUESS_IMAGES])
     pairs = ((stem, read_labels(predictions[stem]), read_labels(references[stem])) for stem in stems)
     report = _report(pairs, _guess_task(first) if guessed else _as_task(task, names), names)
     return replace(report, guessed=guessed, unscored=tuple(sorted(predictions.keys() - references.keys())))
@@ -214,18 +208,15 @@ def _report(pairs: Iterable[tuple[str, Any, Any]], task: Task, names: tuple[str,
                 images.append(ImageReport(name, classes=class_scores(reference, prediction, count)))
         except LabelsError as error:
             raise LabelsError(f"image {name}: {error}") from error
+        del prediction, reference  # before the next pair is read
     if not images:
         raise LabelsError("no label images to compare; expected at least one")
     if task is Task.INSTANCE:
         pooled = reduce(add, (image.instances for image in images if image.instances is not None))
         return Report(task, pooled, None, (), tuple(images))
     # without names, the number of classes is known only now: the largest that any image has
-    count = len(names) or max(
-        2, *(len(image.classes.reference) for image in images if image.classes is not None)
-    )
-    images = [
-        replace(image, classes=_widen(image.classes, count)) for image in images if image.classes is not None
-    ]
+    count = len(names) or max(2, *(len(image.classes.reference) for image in images if image.classes is not None))
+    images = [replace(image, classes=_widen(image.classes, count)) for image in images if image.classes is not None]
     pixels = reduce(add, (image.classes for image in images if image.classes is not None))
     names = names or ("background", *(f"class {number}" for number in range(1, count)))
     return Report(task, None, pixels, names, tuple(images))
@@ -251,9 +242,7 @@ def _class_names(given: Sequence[str], labels: Sequence[Any]) -> tuple[str, ...]
     if given:
         return tuple(str(name) for name in given)
     if len({len(names) for names in named}) > 1:
-        raise LabelsError(
-            f"the label images have different classes: {' and '.join(map(str, named))}; expected one set"
-        )
+        raise LabelsError(f"the label images have different classes: {' and '.join(map(str, named))}; expected one set")
     return next(iter(named), ())
 
 
@@ -266,7 +255,7 @@ def _as_task(task: Task | str | Auto, names: tuple[str, ...]) -> Task:
         raise SettingsError(f"unknown task {task!r}; expected semantic or instance") from error
 
 
-def _guess_task(references: Sequence[Labels]) -> Task:
+def _guess_task(references: Iterable[Labels]) -> Task:
     """Instances are one piece each, nearly always; classes have many pieces."""
     pieces = numbers = 0
     for labels in references:
@@ -292,9 +281,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
         if stem_of(other) == stem != name:
             files[stem] = path
         elif other != path and (stem_of(other) == name):
-            raise FileError(
-                f"{folder} has two files for {stem!r}: {other.name} and {path.name}; move one away"
-            )
+            raise FileError(f"{folder} has two files for {stem!r}: {other.name} and {path.name}; move one away")
     return files
 
 
