@@ -91,9 +91,7 @@ def test_pooling_agrees_with_stardist() -> None:
     assert list(pooled.fp) == expected["fp"]
     assert list(pooled.fn) == expected["fn"]
     assert [pooled.ap(iou) for iou in STARDIST["iou"]] == pytest.approx(expected["accuracy"], abs=1e-6)
-    assert [pooled.pq(iou) for iou in STARDIST["iou"]] == pytest.approx(
-        expected["panoptic_quality"], abs=2e-6
-    )
+    assert [pooled.pq(iou) for iou in STARDIST["iou"]] == pytest.approx(expected["panoptic_quality"], abs=2e-6)
 
 
 def test_hand_worked_case() -> None:
@@ -142,9 +140,7 @@ def test_more_pairs_are_worth_more_than_a_better_pair() -> None:
 
 @settings(deadline=None)
 @given(small_labels, small_labels, st.sampled_from([0.05, 0.2, 0.34, 0.5, 0.6, 1.0]))
-def test_matching_is_the_best_of_all_pairings(
-    reference: np.ndarray, prediction: np.ndarray, threshold: float
-) -> None:
+def test_matching_is_the_best_of_all_pairings(reference: np.ndarray, prediction: np.ndarray, threshold: float) -> None:
     ious = dense_ious(reference, prediction, np.ones(reference.shape, bool))
     pairs, iou_sum = best_assignment(ious, threshold)
     scores = instance_scores(reference, prediction, (threshold,))
@@ -156,9 +152,7 @@ def test_matching_is_the_best_of_all_pairings(
 
 @settings(deadline=None)
 @given(small_labels, small_labels, arrays(bool, (4, 5)))
-def test_reviewed_mask_against_dense(
-    reference: np.ndarray, prediction: np.ndarray, reviewed: np.ndarray
-) -> None:
+def test_reviewed_mask_against_dense(reference: np.ndarray, prediction: np.ndarray, reviewed: np.ndarray) -> None:
     ious = dense_ious(reference, prediction, reviewed)
     numbers = [[n for n in np.unique(labels) if n] for labels in (reference, prediction)]
     counts = [
@@ -189,9 +183,7 @@ def test_reviewed_mask_hand_worked() -> None:
 
 @settings(deadline=None)
 @given(small_labels, small_labels, st.permutations(range(5)), st.integers(1, 10**15))
-def test_numbers_do_not_matter(
-    reference: np.ndarray, prediction: np.ndarray, order: list[int], factor: int
-) -> None:
+def test_numbers_do_not_matter(reference: np.ndarray, prediction: np.ndarray, order: list[int], factor: int) -> None:
     names = np.array([0, *(1 + number for number in order if number < 4)][:5], np.uint64) * factor
     renamed = names[prediction]
     assert instance_scores(reference, renamed) == instance_scores(reference, prediction)
@@ -266,9 +258,7 @@ def test_dice_and_iou_hand_worked() -> None:
 
 @settings(deadline=None)
 @given(small_labels, small_labels, arrays(bool, (4, 5)))
-def test_dice_and_iou_against_dense(
-    reference: np.ndarray, prediction: np.ndarray, reviewed: np.ndarray
-) -> None:
+def test_dice_and_iou_against_dense(reference: np.ndarray, prediction: np.ndarray, reviewed: np.ndarray) -> None:
     scores = class_scores(reference, prediction, 5, reviewed)
     for number in range(5):
         a, b = (reference == number) & reviewed, (prediction == number) & reviewed

@@ -29,9 +29,7 @@ def test_low_becomes_0_and_high_becomes_1() -> None:
 
 
 def test_clipping() -> None:
-    out = Normalization(clip_low=-0.5, clip_high=2).apply(
-        np.array([[-1000, 0, 1, 65000]]), Statistics((0.0,), (1.0,))
-    )
+    out = Normalization(clip_low=-0.5, clip_high=2).apply(np.array([[-1000, 0, 1, 65000]]), Statistics((0.0,), (1.0,)))
     assert out.tolist() == [[-0.5, 0, 1, 2]]
 
 

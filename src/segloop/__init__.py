@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segloop.corrections import TrainingSet
     from segloop.errors import SegloopError
-    from segloop.evaluate import Report, evaluate
+    from segloop.evaluation import Report, evaluate
     from segloop.image import Image
     from segloop.io import read_image, read_labels, save_labels
     from segloop.labels import Labels
-    from segloop.segment import Segmentation, SegmentSettings, segment
+    from segloop.segmentation import Segmentation, SegmentSettings, segment
     from segloop.store import list_models, load_model, save_model
     from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune
 
@@ -31,12 +31,12 @@ _HOMES = {
     "FinetuneSettings": "segloop.train.finetune",
     "Image": "segloop.image",
     "Labels": "segloop.labels",
-    "Report": "segloop.evaluate",
+    "Report": "segloop.evaluation",
     "SegloopError": "segloop.errors",
-    "SegmentSettings": "segloop.segment",
-    "Segmentation": "segloop.segment",
+    "SegmentSettings": "segloop.segmentation",
+    "Segmentation": "segloop.segmentation",
     "TrainingSet": "segloop.corrections",
-    "evaluate": "segloop.evaluate",
+    "evaluate": "segloop.evaluation",
     "finetune": "segloop.train.finetune",
     "list_models": "segloop.store",
     "load_model": "segloop.store",
@@ -44,7 +44,7 @@ _HOMES = {
     "read_labels": "segloop.io",
     "save_labels": "segloop.io",
     "save_model": "segloop.store",
-    "segment": "segloop.segment",
+    "segment": "segloop.segmentation",
 }
 
 __all__ = [

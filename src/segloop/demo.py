@@ -24,7 +24,7 @@ from segloop.metrics import class_scores, instance_scores
 from segloop.models.protocol import Trainable
 from segloop.provenance import segmentation_provenance
 from segloop.samples import load_correction, load_reference, load_sample
-from segloop.segment import Segmentation, SegmentSettings, segment_events
+from segloop.segmentation import Segmentation, SegmentSettings, segment_events
 from segloop.store import load_model, write_model
 from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events
 

@@ -37,9 +37,7 @@ class Matching:
     extra: np.ndarray
 
 
-def match(
-    reference: Any, prediction: Any, iou_threshold: float = 0.5, reviewed: np.ndarray | None = None
-) -> Matching:
+def match(reference: Any, prediction: Any, iou_threshold: float = 0.5, reviewed: np.ndarray | None = None) -> Matching:
     """Pair the objects of two label images whose IoU is at least ``iou_threshold``.
 
     No object is used twice. Of all such pairings, the one with most pairs is taken, and among these the one
@@ -164,13 +162,9 @@ def check_pair(
     """Return two label images and a mask as arrays; LabelsError if they are none or differ in shape."""
     reference, prediction = check_labels(reference), check_labels(prediction)
     if reference.shape != prediction.shape:
-        raise LabelsError(
-            f"the prediction has shape {prediction.shape}; expected {reference.shape} as the reference"
-        )
+        raise LabelsError(f"the prediction has shape {prediction.shape}; expected {reference.shape} as the reference")
     if reviewed is not None:
         reviewed = np.asarray(reviewed, bool)
         if reviewed.shape != reference.shape:
-            raise LabelsError(
-                f"the reviewed mask has shape {reviewed.shape}; expected {reference.shape} as the labels"
-            )
+            raise LabelsError(f"the reviewed mask has shape {reviewed.shape}; expected {reference.shape} as the labels")
     return reference, prediction, reviewed

@@ -44,9 +44,7 @@ class InstanceScores:
     def __add__(self, other: InstanceScores) -> InstanceScores:
         if self.thresholds != other.thresholds:
             thresholds = f"{self.thresholds} and {other.thresholds}"
-            raise SettingsError(
-                f"scores at IoU {thresholds} cannot be added; score all images at the same IoU"
-            )
+            raise SettingsError(f"scores at IoU {thresholds} cannot be added; score all images at the same IoU")
         return InstanceScores(
             self.thresholds,
             _add(self.tp, other.tp),
@@ -109,9 +107,7 @@ class ClassScores:
 
     def __add__(self, other: ClassScores) -> ClassScores:
         if len(self.reference) != len(other.reference):
-            raise SettingsError(
-                f"scores of {len(self.reference)} and {len(other.reference)} classes cannot be added"
-            )
+            raise SettingsError(f"scores of {len(self.reference)} and {len(other.reference)} classes cannot be added")
         return ClassScores(
             _add(self.intersection, other.intersection),
             _add(self.reference, other.reference),
@@ -165,9 +161,7 @@ def instance_scores(
     )
 
 
-def class_scores(
-    reference: Any, prediction: Any, classes: int, reviewed: np.ndarray | None = None
-) -> ClassScores:
+def class_scores(reference: Any, prediction: Any, classes: int, reviewed: np.ndarray | None = None) -> ClassScores:
     """Score predicted classes against reference classes, pixel by pixel.
 
     Parameters
@@ -189,9 +183,7 @@ def class_scores(
         reference, prediction = reference[reviewed], prediction[reviewed]
     for name, labels in (("reference", reference), ("prediction", prediction)):
         if labels.size and (largest := int(labels.max())) >= classes:
-            raise LabelsError(
-                f"the {name} has class {largest}; expected 0 to {classes - 1}, one number per class"
-            )
+            raise LabelsError(f"the {name} has class {largest}; expected 0 to {classes - 1}, one number per class")
     pairs = reference.astype(np.intp).ravel() * classes + prediction.astype(np.intp).ravel()
     table = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     counts = (np.diagonal(table), table.sum(axis=1), table.sum(axis=0))

@@ -23,6 +23,8 @@ class Statistics:
 class Normalization:
     """Percentile normalisation: intensity ``low`` % becomes 0, ``high`` % becomes 1, then clipped.
 
+    Where both percentiles are one intensity, least and largest intensity take their place.
+
     Parameters
     ----------
     low, high : float
@@ -57,7 +59,11 @@ class Normalization:
             pixels = pixels.reshape(1, -1)
         # float32 cannot tell large 32- and 64-bit intensities apart
         exact = np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
-        low, high = np.percentile(pixels.astype(exact, copy=False), [self.low, self.high], axis=1)
+        pixels = pixels.astype(exact, copy=False)
+        low, high = np.percentile(pixels, [self.low, self.high], axis=1)
+        # a few small objects on a ground of one intensity: percentiles would not see them
+        flat = low == high
+        low, high = np.where(flat, pixels.min(axis=1), low), np.where(flat, pixels.max(axis=1), high)
         repeat = image.channels if self.joint else 1
         return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from segloop.image import Image
 from segloop.models.protocol import ModelSpec
-from segloop.segment import Segmentation, SegmentSettings
+from segloop.segmentation import Segmentation, SegmentSettings
 from segloop.settings import settings_to_json
 from segloop.store import weights_hash
 

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from segloop.image import Image
 from segloop.tiling import pad_end
 
+REACH = 3
+"""How many standard deviations a blur reaches."""
+
 
 def read_network_pixels(
     block: Image,
@@ -56,6 +59,18 @@ def resize_scores(scores: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return out
 
 
+def blur_sigma(factor: float) -> float:
+    """Standard deviation, in image pixels, of the blur before a reduction by ``factor``, so that nothing aliases."""
+    return 0.5 * max(0.0, factor - 1)
+
+
+def blur(pixels: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
+    """Blur float32 (C, ...) along each axis after the first by a Gaussian; edge pixels are repeated outside."""
+    for axis, sigma in enumerate(sigmas, start=1):
+        pixels = _blur_axis(pixels, axis, sigma)
+    return pixels
+
+
 def _read_resized(
     block: Image,
     clipped: Sequence[slice],
@@ -64,16 +79,16 @@ def _read_resized(
     normalize: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     factors = [n / m for n, m in zip(shape, scaled)]
-    sigmas = [0.5 * max(0.0, factor - 1) for factor in factors]
-    margins = [math.ceil(3 * sigma) + 2 for sigma in sigmas]
+    sigmas = [blur_sigma(factor) for factor in factors]
+    margins = [math.ceil(REACH * sigma) + 2 for sigma in sigmas]
     window = [
         slice(max(0, math.floor(side.start * f) - m), min(n, math.ceil(side.stop * f) + m))
         for side, f, m, n in zip(clipped, factors, margins, shape)
     ]
     pixels = torch.from_numpy(normalize(block.read(window)))
     for axis, (side, source, factor, sigma) in enumerate(zip(clipped, window, factors, sigmas), start=1):
-        places = (torch.arange(side.start, side.stop, dtype=torch.float64) + 0.5) * factor - 0.5 - source.start
-        pixels = _resample_axis(_blur_axis(pixels, axis, sigma), axis, places)
+        places = (torch.arange(side.start, side.stop, dtype=torch.float64) + 0.5) * factor - 0.5
+        pixels = _resample_axis(_blur_axis(pixels, axis, sigma), axis, places, source.start)
     out: np.ndarray = pixels.contiguous().numpy()
     return out
 
@@ -81,7 +96,7 @@ def _read_resized(
 def _blur_axis(pixels: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
     if sigma == 0:
         return pixels
-    radius = math.ceil(3 * sigma)
+    radius = math.ceil(REACH * sigma)
     kernel = torch.exp(-(torch.arange(-radius, radius + 1, dtype=torch.float32) ** 2) / (2 * sigma**2))
     moved = pixels.movedim(axis, -1)
     flat = moved.reshape(-1, 1, moved.shape[-1])
@@ -89,10 +104,11 @@ def _blur_axis(pixels: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
     return flat.reshape(moved.shape).movedim(-1, axis)
 
 
-def _resample_axis(pixels: torch.Tensor, axis: int, places: torch.Tensor) -> torch.Tensor:
+def _resample_axis(pixels: torch.Tensor, axis: int, places: torch.Tensor, start: int) -> torch.Tensor:
+    """Interpolate at ``places``, in pixels of the whole image; ``pixels`` begin at its pixel ``start``."""
     last = pixels.shape[axis] - 1
-    places = places.clamp(0, last)
-    low = places.floor().long()
-    share = (places - low).float().view([-1 if a == axis else 1 for a in range(pixels.ndim)])
-    high = (low + 1).clamp(max=last)
+    # the shares are of the places in the image: in a window's own coordinates they would round otherwise
+    floor = places.floor()
+    share = (places - floor).float().view([-1 if a == axis else 1 for a in range(pixels.ndim)])
+    low, high = ((floor.long() + step - start).clamp(0, last) for step in (0, 1))
     return pixels.index_select(axis, low) * (1 - share) + pixels.index_select(axis, high) * share

@@ -111,8 +111,13 @@ def save_model(model: Trainable, name: str) -> Path:
     check_name(name)
     folder = home() / "models" / name
     version = max(_versions(folder), default=0) + 1
-    model.spec = replace(model.spec, name=name, version=version)
-    write_model(model, folder / str(version))
+    spec = model.spec
+    model.spec = replace(spec, name=name, version=version)
+    try:
+        write_model(model, folder / str(version))
+    except BaseException:
+        model.spec = spec
+        raise
     return folder / str(version)
 
 
@@ -199,8 +204,9 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
         versions = _versions(own)
         if versions and (not wanted or int(wanted) in versions):
             return own / (str(int(wanted)) if wanted else str(versions[-1]))
-        if not wanted and (BUNDLED / name / "model.json").is_file():
-            return BUNDLED / name
+        bundled = BUNDLED / name
+        if (bundled / "model.json").is_file() and (not wanted or int(wanted) == _info(bundled, True).version):
+            return bundled
         if versions:
             raise ModelError(f"model {name!r} has no version {wanted}; there are {', '.join(map(str, versions))}")
     folder = Path(text).expanduser()
@@ -226,7 +232,7 @@ def _read_document(folder: Path) -> dict[str, Any]:
         return dict(document)
     except ModelError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / 'model.json'} is damaged or no SegLoop model ({error})") from error
 
 
@@ -271,7 +277,13 @@ def _read_model(folder: Path) -> Trainable:
         raise ModelError(
             f"the weights {file} are not those that model.json names (sha256 differs); copy the model again"
         )
-    model = get_family(spec.family).build(spec)
+    try:
+        model = get_family(spec.family).build(spec)
+    except ModelError:
+        raise
+    except Exception as error:
+        # a family meets numbers here that nobody checked: whatever it says, the file is to blame
+        raise ModelError(f"{folder / 'model.json'} describes no model that can be built ({error})") from error
     try:
         model.module.load_state_dict(load(raw))
     except (SafetensorError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from qtpy.QtWidgets import QApplication
 
 from segloop import store
 from segloop._napari.plugin import SegloopDock
+
+# a viewer without a job may load Mesa's LLVM before torch looks for triton; see segloop._napari.llvm
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 PATIENCE = 60_000
 """Milliseconds: a busy machine is no reason to fail."""

@@ -76,6 +76,5 @@ def test_provenance_names_what_a_person_touched():
     table = features.from_objects(OBJECTS)
     table.loc[1, "origin"] = "edited"
     document = layer_provenance(Labels(DATA, features=table, name="x"), None)
-    assert document["edited_objects"] == [2]
-    assert document["added_objects"] == []
+    assert document["edited"] == [2]
     assert document["layer"] == "x"

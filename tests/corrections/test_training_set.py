@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import errno
-import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import dask.array
@@ -23,8 +18,6 @@ from segloop.image import Image
 from segloop.labels import Labels, Task
 
 LENGTHS = {"T": 2, "C": 3, "Z": 4, "Y": 5, "X": 6, "S": 3}
-DTYPES = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ">u2", ">i8", ">f2", ">f8"]
-AXES = ["YX", "XY", "ZYX", "TYX", "CYX", "YXC", "YXS", "SYX", "TZYX", "XZCTY", "TCZYX", "TZYXS", "ZTSYX"]
 
 
 def pixels(axes: str, dtype: str = "u2", **lengths: int) -> np.ndarray:
@@ -43,6 +36,10 @@ def labels_of(image: Image) -> np.ndarray:
 def files_in(folder: Path) -> set[str]:
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return files - {".training_set.lock"}
+
+
+DTYPES = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ">u2", ">i8", ">f2", ">f8"]
+AXES = ["YX", "XY", "ZYX", "TYX", "CYX", "YXC", "YXS", "SYX", "TZYX", "XZCTY", "TCZYX", "TZYXS", "ZTSYX"]
 
 
 @pytest.mark.parametrize("axes", AXES)
@@ -249,211 +246,6 @@ def test_two_objects_see_each_other(tmp_path: Path) -> None:
     assert len(one) == len(two) == 0
 
 
-def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
-    failures: list[BaseException] = []
-
-    def write(first: int) -> None:
-        try:
-            training_set = TrainingSet(tmp_path)
-            for number in range(first, first + 6):
-                training_set.add(grey(number), np.full((5, 6), number), key=str(number))
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 10, 20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    training_set = TrainingSet(tmp_path)
-    values = {int(entry.key): training_set.read(entry)[1].max() for entry in training_set.entries}
-    assert values == {n: n for first in (0, 10, 20) for n in range(first, first + 6)}
-    assert len({entry.id for entry in training_set.entries}) == 18
-
-
-def test_a_lock_left_by_a_dead_program_does_not_hold(tmp_path: Path) -> None:
-    (tmp_path / ".training_set.lock").write_text("")
-    TrainingSet(tmp_path).add(grey(), np.zeros((5, 6), int))
-
-
-def test_a_lock_held_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segloop.corrections.training_set.LOCK_SECONDS", 0.1)
-    training_set = TrainingSet(tmp_path)
-    with training_set._changing():
-        other = threading.Thread(target=lambda: errors.append(add_and_catch(tmp_path)))
-        errors: list[str] = []
-        other.start()
-        other.join()
-    assert "another program has been writing" in errors[0]
-
-
-def add_and_catch(folder: Path) -> str:
-    try:
-        TrainingSet(folder).add(grey(), np.zeros((5, 6), int))
-    except FileError as error:
-        return str(error)
-    return ""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("action", ["add", "replace", "remove"])
-def test_killed_at_any_moment(tmp_path: Path, action: str) -> None:
-    script = Path(__file__).with_name("killed_writer.py")
-    done = subprocess.run([sys.executable, script, tmp_path, action], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= (5 if action == "remove" else 20)
-
-
-@pytest.mark.parametrize("action", ["add", "replace", "remove"])
-def test_full_disk_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
-    for step in itertools.count():
-        folder = tmp_path / str(step)
-        training_set = TrainingSet(folder)
-        old = [training_set.add(grey(1), np.full((5, 6), 1), key=key) for key in "ab"]
-        with monkeypatch.context() as patch:
-            count = itertools.count()
-
-            def failing(function: object) -> object:
-                def wrapper(*args: object, **kwargs: object) -> object:
-                    # the disk stays full from then on
-                    if next(count) >= step:  # noqa: B023
-                        raise OSError(errno.ENOSPC, "No space left on device")
-                    return function(*args, **kwargs)
-
-                return wrapper
-
-            patch.setattr(os, "replace", failing(os.replace))
-            patch.setattr(os, "fsync", failing(os.fsync))
-            patch.setattr(tifffile, "imwrite", failing(tifffile.imwrite))
-            patch.setattr(Path, "mkdir", failing(Path.mkdir))
-            failed = False
-            try:
-                if action == "remove":
-                    training_set.remove("0001")
-                else:
-                    training_set.add(grey(2), np.full((5, 6), 2), key="a" if action == "replace" else "c")
-            except FileError as error:
-                failed = True
-                assert "No space left on device" in str(error)
-        entries = training_set.entries
-        assert entries == TrainingSet(folder).entries
-        if failed:
-            assert entries == tuple(old)
-        assert training_set.verify() == ()
-        training_set.add(grey(3), np.full((5, 6), 3), key="d")
-        live = {file for entry in training_set.entries for file in entry.files}
-        assert files_in(folder) == live | {"training_set.json"}
-        if next(count) < step:
-            break
-    assert not failed and step > 5
-
-
-def test_a_draft_left_over_is_taken_away(tmp_path: Path) -> None:
-    training_set = TrainingSet(tmp_path)
-    training_set.add(grey(), np.zeros((5, 6), int))
-    for name in ("images/.0002-abcd.part", ".training_set-abcd.part"):
-        (tmp_path / name).write_bytes(b"half")
-    training_set.add(grey(), np.zeros((5, 6), int))
-    assert not [file for file in files_in(tmp_path) if file.endswith(".part")]
-
-
-def test_verify_finds_what_was_changed(tmp_path: Path) -> None:
-    training_set = TrainingSet(tmp_path)
-    entries = [training_set.add(Image(pixels("ZYX"), "ZYX"), np.ones((4, 5, 6), int)) for _ in range(5)]
-    tifffile.imwrite(tmp_path / entries[0].files[1], np.full((4, 5, 6), 2, np.uint8), photometric="minisblack")
-    (tmp_path / entries[1].files[0]).unlink()
-    for entry, kind in ((entries[2], 0), (entries[3], 1)):
-        file = tmp_path / entry.files[kind]
-        file.write_bytes(file.read_bytes()[:300])
-    tifffile.imwrite(tmp_path / entries[4].files[2], np.ones((3, 3), np.uint8))
-    problems = training_set.verify()
-    assert len(problems) == 5
-    assert "labels/0001.tif was changed since it was saved" in problems[0].replace("\\", "/")
-    assert "0002.tif is missing; restore it, or remove its entry" in problems[1]
-    assert "0003.tif" in problems[2] and "0004.tif" in problems[3]
-    assert "holds pixels of shape (3, 3), type uint8; expected (4, 5, 6), uint8" in problems[4]
-    for entry in entries[1:]:
-        with pytest.raises(FileError):
-            training_set.read(entry)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": "something else"}'])
-def test_damaged_json_is_said_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    training_set = TrainingSet(tmp_path)
-    entry = training_set.add(grey(), np.zeros((5, 6), int))
-    (tmp_path / "training_set.json").write_bytes(content)
-    for act in (
-        lambda: TrainingSet(tmp_path),
-        lambda: training_set.entries,
-        lambda: training_set.add(grey(), np.zeros((5, 6), int)),
-        lambda: training_set.remove(entry.id),
-    ):
-        with pytest.raises(FileError, match=r"training_set\.json is damaged .*; restore it from a backup"):
-            act()
-    assert (tmp_path / "training_set.json").read_bytes() == content
-    assert files_in(tmp_path) == {"training_set.json", *entry.files}
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("stem", "../../secret"),
-        ("stem", "/etc/passwd"),
-        ("stem", "0001/../../0002"),
-        ("stem", "0001\n"),
-        ("id", "../x"),
-        ("axes", "QX"),
-        ("axes", "ZYX"),
-        ("shape", [5, -6]),
-        ("shape", "Y"),
-        ("shape", 5),
-        ("dtype", "O"),
-        ("dtype", "no type"),
-        ("hashes", {}),
-        ("object_classes", {"a": "b"}),
-        ("surprise", 1),
-    ],
-)
-def test_an_entry_that_lies_is_refused(tmp_path: Path, field: str, value: object) -> None:
-    TrainingSet(tmp_path).add(grey(), np.zeros((5, 6), int))
-    path = tmp_path / "training_set.json"
-    document = json.loads(path.read_text())
-    document["entries"][0][field] = value
-    path.write_text(json.dumps(document))
-    with pytest.raises(FileError, match="is damaged"):
-        TrainingSet(tmp_path)
-
-
-@pytest.mark.parametrize("file", ["../outside.tif", "/etc/passwd", "images/../../outside.tif", "training_set.json"])
-def test_files_to_delete_are_only_its_own(tmp_path: Path, file: str) -> None:
-    folder = tmp_path / "set"
-    (tmp_path / "outside.tif").write_bytes(b"precious")
-    TrainingSet(folder).add(grey(), np.zeros((5, 6), int))
-    path = folder / "training_set.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unused": [file]}))
-    with pytest.raises(FileError, match="is no file of a training set"):
-        TrainingSet(folder).add(grey(), np.zeros((5, 6), int))
-    assert (tmp_path / "outside.tif").exists()
-
-
-def test_files_in_use_are_never_deleted_as_unused(tmp_path: Path) -> None:
-    entry = TrainingSet(tmp_path).add(grey(), np.zeros((5, 6), int))
-    path = tmp_path / "training_set.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unused": list(entry.files)}))
-    training_set = TrainingSet(tmp_path)
-    training_set.add(grey(), np.zeros((5, 6), int))
-    assert len(training_set) == 2 and training_set.verify() == ()
-
-
-def test_a_newer_version_is_said(tmp_path: Path) -> None:
-    TrainingSet(tmp_path).add(grey(), np.zeros((5, 6), int))
-    path = tmp_path / "training_set.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
-    with pytest.raises(FileError, match=r"made by a newer SegLoop \(format 2\); update SegLoop"):
-        TrainingSet(tmp_path)
-
-
 def test_task_and_classes_are_the_folders(tmp_path: Path) -> None:
     TrainingSet(tmp_path, Task.SEMANTIC, ("background", "inside", "border")).add(grey(), np.full((5, 6), 2))
     training_set = TrainingSet(tmp_path)
@@ -483,16 +275,6 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path: Path) -> 
     with pytest.raises(LabelsError, match=r"the labels have class 2; expected .*: 0 background, 1 foreground"):
         classes.add(image, good + 2)
     assert not files_in(tmp_path / "instances") and not files_in(tmp_path / "classes")
-
-
-def test_folders_that_cannot_be(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    training_set = TrainingSet(tmp_path / "file")
-    with pytest.raises(FileError, match="cannot be written"):
-        training_set.add(grey(), np.zeros((5, 6), int))
-    (tmp_path / "set" / "training_set.json").mkdir(parents=True)
-    with pytest.raises(FileError, match="cannot be read"):
-        TrainingSet(tmp_path / "set")
 
 
 def test_hash_is_that_of_the_pixels(tmp_path: Path) -> None:

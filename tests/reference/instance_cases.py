@@ -64,7 +64,5 @@ def cases() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         gaps[::-1][np.roll(reference, 1, 0)] * (np.roll(reference, 1, 0) > 0),
     )
     yield "many", grid(45, 45, 8), np.roll(grid(45, 45, 8), (1, 1), (0, 1))
-    sparse = np.where(rng.uniform(size=(45, 45)) < 0.8, np.arange(1, 2026).reshape(45, 45), 0).astype(
-        np.int32
-    )
+    sparse = np.where(rng.uniform(size=(45, 45)) < 0.8, np.arange(1, 2026).reshape(45, 45), 0).astype(np.int32)
     yield "many_missing", grid(45, 45, 8), np.kron(sparse, np.pad(np.ones((7, 7), np.int32), (0, 1)))

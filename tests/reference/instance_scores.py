@@ -25,9 +25,7 @@ document = {
     "stardist": __version__,
     "iou": THRESHOLDS,
     "cases": {name: columns([matching(ref, pred, t) for t in THRESHOLDS]) for name, ref, pred in everything},
-    "pooled": columns(
-        [matching_dataset(references, predictions, t, show_progress=False) for t in THRESHOLDS]
-    ),
+    "pooled": columns([matching_dataset(references, predictions, t, show_progress=False) for t in THRESHOLDS]),
 }
 text = json.dumps(document, indent=1)
 # one line for each list of numbers

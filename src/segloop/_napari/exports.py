@@ -77,16 +77,16 @@ def layer_to_labels(layer: Any, origin: Origin | None) -> Labels:
 def layer_provenance(layer: Any, origin: Origin | None) -> dict[str, Any]:
     """Return how a Labels layer came to be: model, settings, image, and which objects a person touched."""
     table = layer.features
-    known = dict(origin.provenance) if origin is not None else {}
     document: dict[str, Any] = {
         "program": f"SegLoop {version('napari-segloop')}",
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "layer": layer.name,
-        **known,
+        **(origin.provenance if origin is not None else {}),
     }
     if "origin" in table and "label" in table:
-        for word in ("edited", "added"):
-            document[f"{word}_objects"] = [int(n) for n in table.loc[table["origin"] == word, "label"]]
+        touched = table["origin"].isin(["edited", "added"])
+        document["objects"] = len(table)
+        document["edited"] = [int(n) for n in table.loc[touched, "label"]]
     return document
 
 

@@ -18,6 +18,7 @@ from napari.qt.threading import WorkerBase, WorkerBaseSignals
 from napari.utils import progress
 from qtpy.QtCore import QObject, QThreadPool, Signal
 
+from segloop._napari.llvm import keep_triton_out
 from segloop.errors import SegloopError
 from segloop.events import EpochDone, Event, SegmentStarted, TileDone, TrainingStarted
 
@@ -140,6 +141,7 @@ class Job(QObject):
 
     def start(self) -> None:
         """Start the work."""
+        keep_triton_out()
         self.is_running = True
         self._worker.start()
 

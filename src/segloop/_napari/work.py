@@ -23,7 +23,7 @@ from segloop.settings import AUTO
 
 if TYPE_CHECKING:
     from segloop.corrections import Entry
-    from segloop.segment import Segmentation, SegmentSettings
+    from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
 
 Events = Generator[Event, None, Any]
@@ -31,19 +31,35 @@ Events = Generator[Event, None, Any]
 
 def load_torch() -> Generator[Event, None, None]:
     """Import all that takes long; the forms need the settings' definitions."""
-    import segloop.segment
+    import segloop.segmentation
     import segloop.train.finetune  # noqa: F401
 
     return
     yield
 
 
-def segment_image(model: Path, image: Image, settings: SegmentSettings) -> Generator[Event, None, Segmentation]:
-    """Load a model and segment an image with it."""
-    from segloop.segment import segment_events
+@dataclass(frozen=True)
+class Segmented:
+    """A segmentation and how it came to be."""
+
+    result: Segmentation
+    provenance: dict[str, Any]
+
+
+def segment_image(
+    model: Path, image: Image, settings: SegmentSettings, source: str
+) -> Generator[Event, None, Segmented]:
+    """Load a model and segment an image with it; ``source`` is the image's file, if it has one."""
+    from segloop.provenance import segmentation_provenance
+    from segloop.segmentation import segment_events
     from segloop.store import load_model
 
-    return (yield from segment_events(load_model(model, settings.device), image, settings))
+    loaded = load_model(model, settings.device)
+    result = yield from segment_events(loaded, image, settings)
+    provenance = segmentation_provenance(
+        result, image, loaded.spec, settings, model=str(model), device=str(loaded.device), source=source
+    )
+    return Segmented(result, provenance)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segloop.cli.labels_are import LabelsAre
 from segloop.cli.printing import print_json, print_line
-from segloop.evaluate import evaluate_folders
+from segloop.evaluation import evaluate_folders
 from segloop.labels import Task
 from segloop.settings import AUTO, Auto
 

@@ -17,7 +17,7 @@ from segloop.io import check_writable, open_image, save_labels, stem_of, write_p
 from segloop.models.device import Device
 from segloop.models.protocol import Trainable
 from segloop.provenance import segmentation_provenance
-from segloop.segment import SegmentSettings, segment_events
+from segloop.segmentation import SegmentSettings, segment_events
 from segloop.settings import AUTO
 from segloop.store import load_model
 

@@ -124,8 +124,10 @@ def train_model(new: NewModel, material: Material, settings: FinetuneSettings, a
         classes = training_set.classes
         if family.task is Task.SEMANTIC and training_set.task is Task.INSTANCE:
             classes = _names(material.classes) or ("background", "inside", "border")
-        channels = training_set.read(training_set.entries[0])[0].without_alpha().channels
-        spec = family.new_spec(new.name, classes, channels, new.ndim, size)
+        channels = {training_set.read(entry)[0].channels for entry in training_set.entries}
+        spec = family.new_spec(new.name, classes, max(channels), new.ndim, size)
+        # Grey images among colour ones are repeated to as many channels.
+        spec = replace(spec, repeat_grey=1 in channels and len(channels) == 2)
         with ProgressBar(new.name, quiet=as_json) as progress, _interruptible() as stop:
             result = drain(train_events(spec, training_set, settings, stop), progress)
         _finish(result, training_set, new.name, True, as_json)

@@ -84,9 +84,7 @@ class Entry:
         if not re.fullmatch(r"\d{4,9}", entry.id) or not re.fullmatch(STEM, entry.stem):
             raise ValueError(f"{entry.id!r} with files {entry.stem!r} is no entry's name")
         if min(shape) < 1 or np.dtype(entry.dtype).kind not in "buif" or set(entry.hashes) != set(KINDS):
-            raise ValueError(
-                f"entry {entry.id} has shape {shape}, type {entry.dtype!r}, hashes {entry.hashes!r}"
-            )
+            raise ValueError(f"entry {entry.id} has shape {shape}, type {entry.dtype!r}, hashes {entry.hashes!r}")
         check_axes(entry.axes, len(shape))
         return replace(entry, shape=shape, object_classes=classes)
 
@@ -127,13 +125,9 @@ class Record:
             f"{number} {name}" for number, name in enumerate(self.classes, int(self.task is Task.INSTANCE))
         )
         if self.task is Task.SEMANTIC and (largest := int(labels.max())) >= len(self.classes):
-            raise LabelsError(
-                f"the labels have class {largest}; expected the classes of the training set: {names}"
-            )
+            raise LabelsError(f"the labels have class {largest}; expected the classes of the training set: {names}")
         if bad := [number for number in object_classes.values() if not 1 <= number <= len(self.classes)]:
-            raise LabelsError(
-                f"an object has class {bad[0]}; expected the classes of the training set: {names}"
-            )
+            raise LabelsError(f"an object has class {bad[0]}; expected the classes of the training set: {names}")
 
 
 def parse(content: bytes, path: Path) -> Record:
@@ -149,9 +143,7 @@ def parse(content: bytes, path: Path) -> Record:
         if document["format"] != FORMAT:
             raise ValueError(f"its format is {document['format']!r}")
         if document["version"] > VERSION:
-            raise FileError(
-                f"{path} was made by a newer SegLoop (format {document['version']}); update SegLoop"
-            )
+            raise FileError(f"{path} was made by a newer SegLoop (format {document['version']}); update SegLoop")
         entries = tuple(Entry.from_json(entry) for entry in document["entries"])
         unused = tuple(str(file) for file in document["unused"])
         if bad := [file for file in unused if not re.fullmatch(rf"({'|'.join(KINDS)})/{STEM}\.tif", file)]:

@@ -105,17 +105,13 @@ def read_pixels(path: Path, axes: str, shape: Sequence[int], dtype: str = "") ->
         except ValueError:  # compressed
             array = tifffile.imread(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileError(
-            f"{path} is missing; restore it, or remove its entry from the training set"
-        ) from error
+        raise FileError(f"{path} is missing; restore it, or remove its entry from the training set") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise errors of their own on damaged files
-        raise FileError(
-            f"{path} is damaged: {error}; restore it, or remove its entry from the training set"
-        ) from error
+        raise FileError(f"{path} is damaged: {error}; restore it, or remove its entry from the training set") from error
     stored_shape = tuple(shape[axes.index(axis)] for axis in order)
     wanted = np.dtype(dtype or array.dtype)
     stored = np.dtype(np.uint8) if wanted.kind == "b" else wanted

@@ -165,9 +165,7 @@ class TrainingSet:
                 self._save(
                     replace(
                         self._state,
-                        entries=tuple(entry if e.id == entry.id else e for e in kept)
-                        if old
-                        else (*kept, entry),
+                        entries=tuple(entry if e.id == entry.id else e for e in kept) if old else (*kept, entry),
                         last_id=max(number, self._state.last_id),
                         unused=old.files if old else (),
                     )
@@ -190,9 +188,7 @@ class TrainingSet:
             entry = next((entry for entry in self._state.entries if entry.id == entry_id), None)
             if entry is None:
                 known = ", ".join(e.id for e in self._state.entries) or "none"
-                raise TrainingError(
-                    f"the training set {self.folder} has no entry {entry_id!r}; it has {known}"
-                )
+                raise TrainingError(f"the training set {self.folder} has no entry {entry_id!r}; it has {known}")
             kept = tuple(e for e in self._state.entries if e.id != entry_id)
             self._save(replace(self._state, entries=kept, unused=entry.files))
 
@@ -210,9 +206,9 @@ class TrainingSet:
         FileError
             If a file is missing or damaged, or the entry was replaced or removed since.
         """
-        image, labels, reviewed = self._read_arrays(entry)
-        image = Image(image, entry.axes, entry.pixel_size, entry.unit, entry.name)
-        return image, check_labels(labels), reviewed != 0
+        pixels, labels, reviewed = self._read_arrays(entry)
+        image = Image(pixels, entry.axes, entry.pixel_size, entry.unit, entry.name)
+        return image, check_labels(labels), np.not_equal(reviewed, 0)
 
     def verify(self) -> tuple[str, ...]:
         """Read all files and compare them with their hashes; one line for each that is damaged."""
@@ -234,9 +230,7 @@ class TrainingSet:
     def _read_arrays(self, entry: Entry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         paths = [self.folder / file for file in entry.files]
         if entry not in self.entries:
-            raise FileError(
-                f"entry {entry.id} was replaced or removed; take it from the training set's entries again"
-            )
+            raise FileError(f"entry {entry.id} was replaced or removed; take it from the training set's entries again")
         return (
             read_pixels(paths[0], entry.axes, entry.shape, entry.dtype),
             read_pixels(paths[1], entry.label_axes, entry.label_shape),
@@ -294,9 +288,7 @@ class TrainingSet:
                 finally:
                     self._clean()
         except Timeout as error:
-            raise FileError(
-                f"another program has been writing to {self.folder} for {LOCK_SECONDS:g} s"
-            ) from error
+            raise FileError(f"another program has been writing to {self.folder} for {LOCK_SECONDS:g} s") from error
         except SegloopError:
             raise
         except OSError as error:

@@ -8,6 +8,7 @@ prompts exposes its stages. A new family is one module with these methods and on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -86,6 +87,13 @@ class ModelSpec:
             raise ModelError(f"a model of {self.ndim} dimensions; expected 2 or 3")
         if self.channels < 1:
             raise ModelError(f"a model with {self.channels} channels; expected at least 1")
+        if self.tile < 1 or not 0 <= 2 * self.halo < self.tile:
+            raise ModelError(f"tiles of {self.tile} pixels with a halo of {self.halo}; expected room between two halos")
+        if not (0 < self.zoom < math.inf and 0 <= self.object_size < math.inf and 0 <= self.score_threshold <= 1):
+            raise ModelError(
+                f"a model with zoom {self.zoom}, object size {self.object_size}, score threshold "
+                f"{self.score_threshold}; expected zoom > 0, object size >= 0, threshold in [0, 1]"
+            )
 
     @property
     def border_class(self) -> int | None:

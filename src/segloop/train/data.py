@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from segloop.errors import TrainingError
 from segloop.image import Image
 from segloop.models.protocol import Example, ModelSpec
 from segloop.normalize import Statistics
+from segloop.resample import REACH, blur, blur_sigma
 from segloop.train.augment import Augmentation, draw_affine, sample_affine, vary_intensity, window_margin
 
 Box = tuple[slice, ...]
@@ -37,7 +39,7 @@ class TrainingImage:
     held_out : sequence of tuple of slice
         The regions to score with, which training must not see.
     zoom : float
-        Network pixels per image pixel.
+        Network pixels per image pixel in the plane.
     instances : bool
         Whether labels are instances; then objects that are only in part reviewed are not trained on.
     object_classes : mapping of int to int
@@ -58,7 +60,13 @@ class TrainingImage:
         pixels = spec.normalization.apply(self.image.read(window), self.statistics)
         if spec.repeat_grey and pixels.shape[0] == 1:
             pixels = np.repeat(pixels, spec.channels, axis=0)
-        return pixels
+        # as when segmenting: what is reduced is blurred first
+        return blur(torch.from_numpy(pixels), [blur_sigma(1 / zoom) for zoom in self.zooms]).numpy()
+
+    @property
+    def zooms(self) -> tuple[float, ...]:
+        """Network pixels per image pixel along each axis; depth is never scaled."""
+        return (1.0,) * (self.labels.ndim - 2) + (self.zoom, self.zoom)
 
     def read_labels(self, window: Box) -> tuple[np.ndarray, np.ndarray]:
         """Read the labels of a window, int64 ([Z], Y, X), and where they may be learned, bool ([Z], Y, X)."""
@@ -129,9 +137,9 @@ class CropSource:
         box = source.boxes[int(rng.integers(len(source.boxes)))]
         ndim = self._spec.ndim
         matrix = draw_affine(self._augmentation, ndim, rng)
-        matrix[:, -2:] /= source.zoom
-        center = np.array([self._center(side, crop, source.zoom, rng) for side, crop in zip(box, self._crop)])
-        margin = window_margin(matrix, self._crop)
+        matrix /= np.array(source.zooms)[:, np.newaxis]
+        center = np.array([self._center(*numbers, rng) for numbers in zip(box, self._crop, source.zooms)])
+        margin = np.add(window_margin(matrix, self._crop), [math.ceil(REACH * blur_sigma(1 / z)) for z in source.zooms])
         shape = source.labels.shape
         window = tuple(slice(max(0, int(c) - m), min(n, int(c) + m + 1)) for c, m, n in zip(center, margin, shape))
         labels, trusted = source.read_labels(window)

@@ -133,6 +133,8 @@ def finetune_events(
     When ``stop`` returns true (asked before each step), training ends and what was learned so far is the result.
     """
     classes = _classes_to_learn(model.spec, training_set)
+    # a new last layer is drawn at random
+    torch.manual_seed(settings.seed)
     student = model.with_classes(classes)
     rate = 3e-4 if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(intensity=0.3)
@@ -182,7 +184,7 @@ def _train(
     if zoom != model.spec.zoom:
         notices.append(f"images are scaled by {zoom:.2f}, so that the objects have the size the model works at")
         yield Notice(notices[-1])
-    model.spec = replace(model.spec, zoom=zoom)
+    old_spec, model.spec = model.spec, replace(model.spec, zoom=zoom)
     prepare = _prepare(model.spec, training_set.task)
     images, scored = _read_set(training_set, model.spec, train, held_out, zoom)
 
@@ -207,7 +209,12 @@ def _train(
         scored=lambda epoch: epoch % every == 0 or epoch == settings.epochs,
     )
     yield TrainingStarted(settings.epochs, len(train), len(held_out), str(model.device))
-    before = score_model(model, scored, prepare, settings.device) if comparable else math.nan
+    before = math.nan
+    if comparable:
+        # the old model at its own scale: what the user has now
+        new_spec, model.spec = model.spec, old_spec
+        before = score_model(model, scored, prepare, settings.device)
+        model.spec = new_spec
     yield Scored("before", before)
     history = []
     for event in fit.run(stop):
@@ -255,7 +262,9 @@ def _classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, 
                 "paint classes, or choose an instance model"
             )
         return spec.classes
-    return spec.classes if len(training_set.classes) == len(spec.classes) else training_set.classes
+    # two classes that nobody named are the model's two; otherwise the names say whether the last layer can stay
+    unnamed = training_set.classes == DEFAULT_CLASSES[Task.SEMANTIC] and len(spec.classes) == 2
+    return spec.classes if unnamed else training_set.classes
 
 
 def _prepare(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], np.ndarray]:
@@ -330,6 +339,6 @@ def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
 def _crop(model: Trainable, images: list[TrainingImage], side: int) -> tuple[int, ...]:
     """The crop's shape: no larger than the largest image, in multiples of the divisor."""
     divisor = model.divisor
-    largest = [max(image.labels.shape[axis] * image.zoom for image in images) for axis in range(model.spec.ndim)]
+    largest = [max(image.labels.shape[axis] * image.zooms[axis] for image in images) for axis in range(model.spec.ndim)]
     wanted = [side] * model.spec.ndim if model.spec.ndim == 2 else [side // 8, side // 3, side // 3]
     return tuple(max(divisor, math.ceil(min(a, b) / divisor) * divisor) for a, b in zip(wanted, largest))

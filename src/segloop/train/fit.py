@@ -89,8 +89,8 @@ class Fit:
         self.seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on after an interruption."""
-        return {
+        """Everything that is needed to go on after an interruption; a copy, which training does not change."""
+        state = {
             "live": self.live,
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
@@ -98,9 +98,11 @@ class Fit:
             "step": self.step,
             "seconds": self.seconds,
         }
+        return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned."""
+        state = copy.deepcopy(state)
         self.live, self.average = state["live"], state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
@@ -136,6 +138,8 @@ class Fit:
             self.seconds = time.monotonic() - started
             loss = float(np.mean(losses)) if losses else math.nan
             yield EpochDone(self.epoch, settings.epochs, loss, score, self.seconds)
+        # also when there was no epoch left to train after load_state_dict
+        self.model.module.load_state_dict(self.average if settings.average else self.live)
         self.model.module.eval()
 
     def _step(self, rng: np.random.Generator) -> float:

@@ -17,7 +17,7 @@ from segloop.metrics import ClassScores, InstanceScores, class_scores, instance_
 from segloop.models.device import Device
 from segloop.models.protocol import Trainable
 from segloop.normalize import Statistics
-from segloop.segment import SegmentSettings, segment_events
+from segloop.segmentation import SegmentSettings, segment_events
 from segloop.train.data import Box
 
 CONTEXT = 64

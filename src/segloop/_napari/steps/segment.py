@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.layers
@@ -22,11 +21,11 @@ from segloop._napari.steps.step import Step, guarded
 from segloop.errors import ImageError, ModelError
 from segloop.events import Event, Notice, SegmentStarted, TileDone
 from segloop.image import check_axes
-from segloop.settings import AUTO, settings_to_json
+from segloop.settings import AUTO
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
-    from segloop.segment import Segmentation, SegmentSettings
+    from segloop.segmentation import Segmentation, SegmentSettings
 
 AXIS_WORDS = {"T": "time", "C": "channel", "Z": "depth", "Y": "row", "X": "column", "S": "colour"}
 
@@ -68,7 +67,7 @@ class SegmentStep(Step):
 
     def on_ready(self) -> None:
         """Take note that torch is there: the settings can be shown, and runs started."""
-        from segloop.segment import SegmentSettings
+        from segloop.segmentation import SegmentSettings
 
         self.panel.build_form(SegmentSettings)
         self.panel.form.changed.connect(self._on_settings)
@@ -197,7 +196,7 @@ class SegmentStep(Step):
         self.say(f"Segmenting {layer.name} with {model.name} …")
         self.job = self.begin(
             f"SegLoop: {layer.name}",
-            partial(work.segment_image, model.path, image, settings),
+            partial(work.segment_image, model.path, image, settings, _source(layer)),
             self._on_done,
             self._on_event,
         )
@@ -235,9 +234,9 @@ class SegmentStep(Step):
         self._allow()
 
     @guarded
-    def _on_done(self, result: Segmentation) -> None:
-        run = self._run
-        layer, kept = self._deliver(run, result)
+    def _on_done(self, segmented: work.Segmented) -> None:
+        run, result = self._run, segmented.result
+        layer, kept = self._deliver(run, segmented)
         self.viewer.layers.selection.active = layer
         text = _summary(result)
         notices = [*dict.fromkeys([*self._notices, *result.notices])]
@@ -247,8 +246,9 @@ class SegmentStep(Step):
             notices.append(f"The image {run.name} was removed meanwhile.")
         self.say("\n".join([text, *notices]), "warning" if notices else "good")
 
-    def _deliver(self, run: Run, result: Segmentation) -> tuple[napari.layers.Labels, str]:
+    def _deliver(self, run: Run, segmented: work.Segmented) -> tuple[napari.layers.Labels, str]:
         """Put a result into the viewer; return its layer, and the name of an edited earlier result that was kept."""
+        result = segmented.result
         labels = run.place.to_layer(_editable(result.labels.data))
         classes = result.labels.classes
         table = features.from_objects(result.objects)
@@ -264,7 +264,7 @@ class SegmentStep(Step):
                 earlier.data = labels
                 earlier.features = table
                 earlier.visible = True
-                self._remember(earlier, run, result, labels)
+                self._remember(earlier, run, segmented, labels)
                 return earlier, ""
             earlier.visible = False
             kept = earlier.name
@@ -274,21 +274,12 @@ class SegmentStep(Step):
         if classes:
             layer.colormap = features.class_colors(classes)
         # known before it is in the viewer: the Correct step looks it up when the layer comes
-        self._remember(layer, run, result, labels)
+        self._remember(layer, run, segmented, labels)
         self.viewer.add_layer(layer)
         return layer, kept
 
-    def _remember(self, layer: napari.layers.Labels, run: Run, result: Segmentation, labels: np.ndarray) -> None:
-        classes = result.labels.classes
-        image = run.image()
-        provenance = {
-            "program": f"SegLoop {version('napari-segloop')}",
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "image": {"name": run.name, "axes": run.axes, "source": _source(image)},
-            "model": {"name": run.model.name, "version": run.model.version, "family": run.model.family},
-            "settings": settings_to_json(run.settings),
-            "notices": list(result.notices),
-        }
+    def _remember(self, layer: napari.layers.Labels, run: Run, segmented: work.Segmented, labels: np.ndarray) -> None:
+        classes = segmented.result.labels.classes
         self.session.origins[layer] = Origin(
             image=run.image,
             axes=run.axes,
@@ -297,9 +288,9 @@ class SegmentStep(Step):
             classes=classes or (run.model.classes if run.model.task == "instance" else ()),
             model=run.model.name,
             untouched=features.checksum(labels),
-            provenance=provenance,
+            provenance=segmented.provenance,
         )
-        layer.metadata["segloop"] = provenance
+        layer.metadata["segloop"] = segmented.provenance
 
 
 def _editable(labels: np.ndarray) -> np.ndarray:
@@ -307,8 +298,10 @@ def _editable(labels: np.ndarray) -> np.ndarray:
     return np.array(labels, dtype=np.uint16 if labels.dtype.itemsize < 2 else labels.dtype)
 
 
-def _source(image: napari.layers.Image | None) -> str:
-    return str(image.source.path or "") if image is not None else ""
+def _source(layer: napari.layers.Image) -> str:
+    """The file that a layer was read from, or "" if there is none."""
+    path = layer.source.path
+    return str(path) if path and Path(path).is_file() else ""
 
 
 def _summary(result: Segmentation) -> str:

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from segloop.errors import FileError, LabelsError, SettingsError
-from segloop.evaluate import Report, evaluate, evaluate_folders
+from segloop.evaluation import Report, evaluate, evaluate_folders
 from segloop.labels import Labels, Task, border_classes
 
 NUMBERS = np.arange(1, 17).reshape(4, 4)

@@ -155,7 +155,8 @@ def segment_events(
     if settings.object_size is not AUTO and model.spec.object_size:
         zoom = model.spec.object_size / settings.object_size
     shape = image.spatial_shape() if model.spec.ndim == 3 else image.spatial_shape()[-2:]
-    scaled = tuple(max(1, round(n * zoom)) for n in shape)
+    # depth stays as it is: planes are far apart, and objects in network pixels are measured in the plane
+    scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
     tiles = _plan(model, scaled, settings)
     count = len(tiles) * int(np.prod([image.sizes[axis] for axis in image.outer_axes(model.spec.ndim)], initial=1))
     yield SegmentStarted(count, tiles[0].shape, str(model.device))
@@ -163,7 +164,7 @@ def segment_events(
     stitcher = (
         _ClassStitcher(image, model.spec, scaled)
         if model.spec.task is Task.SEMANTIC
-        else _ObjectStitcher(image, model.spec, scaled, zoom)
+        else _ObjectStitcher(image, model.spec, scaled)
     )
     done = 0
     for plane, (_, block) in enumerate(image.blocks(model.spec.ndim)):
@@ -293,8 +294,8 @@ class _ClassStitcher:
 class _ObjectStitcher:
     """Puts instances together into object labels."""
 
-    def __init__(self, image: Image, spec: ModelSpec, scaled: tuple[int, ...], zoom: float) -> None:
-        self._image, self._spec, self._scaled, self._zoom = image, spec, scaled, zoom
+    def __init__(self, image: Image, spec: ModelSpec, scaled: tuple[int, ...]) -> None:
+        self._image, self._spec, self._scaled = image, spec, scaled
         self._planes: list[Candidates] = []
 
     def add(self, plane: int, tiles: list[Tile], parts: list[Any]) -> None:
@@ -304,14 +305,12 @@ class _ObjectStitcher:
                 raise ModelError(
                     f"the instance model {self._spec.name!r} returned {type(part).__name__}, not Instances"
                 )
-        # the tiles' true overlap, which plan_tiles rounds to the divisor
-        halo = min((tile.inner[0].start - tile.outer[0].start for tile in tiles if tile.outer[0].start), default=0)
         height, width = self._scaled
-        self._planes.append(join_instances(tiles, parts, (height, width), halo, plane))
+        self._planes.append(join_instances(tiles, parts, (height, width), plane))
 
     def finish(self, settings: SegmentSettings) -> tuple[Labels, pd.DataFrame, Candidates]:
         height, width = self._image.spatial_shape()[-2:]
-        candidates = stack_candidates(self._planes, (height, width), self._zoom)
+        candidates = stack_candidates(self._planes, (height, width))
         score = self._spec.score_threshold if settings.score is AUTO else settings.score
         pasted, chosen = candidates.paste(score, settings.overlap, settings.min_area)
         names = np.asarray(["", *self._spec.classes], object)
