@@ -7,8 +7,15 @@ import argparse
 from pathlib import Path
 
 import napari
+from qtpy.QtCore import QEventLoop, QTimer
 
 PLUGIN = "napari-segloop"
+
+
+def let_the_window_work(seconds: float) -> None:
+    loop = QEventLoop()
+    QTimer.singleShot(int(1000 * seconds), loop.quit)
+    loop.exec()
 
 
 def main() -> None:
@@ -23,8 +30,12 @@ def main() -> None:
     if options.screenshot is None:
         napari.run()
     else:
-        viewer.show()
         viewer.window.resize(1500, 1000)
+        viewer.show()
+        # the dock prepares itself in the background, which takes a moment
+        let_the_window_work(seconds=5)
+        viewer.reset_view()
+        let_the_window_work(seconds=1)
         options.screenshot.parent.mkdir(parents=True, exist_ok=True)
         viewer.screenshot(options.screenshot, canvas_only=False, flash=False)
         viewer.close()
