@@ -30,8 +30,8 @@ def main() -> None:
     if options.screenshot is None:
         napari.run()
     else:
-        viewer.window.resize(1500, 1000)
         viewer.show()
+        viewer.window.resize(1500, 1000)
         # the dock prepares itself in the background, which takes a moment
         let_the_window_work(seconds=5)
         viewer.reset_view()
