@@ -237,7 +237,7 @@ def test_thousands_of_objects_are_quick() -> None:
     labels = np.kron(np.arange(1, side * side + 1).reshape(side, side), np.ones((8, 8), int))
     start = time.perf_counter()
     scores = instance_scores(labels, np.roll(labels, 1, 0), (0.1, *THRESHOLDS))
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30  # a fraction of a second on an idle machine
     # 7 of 9 rows of pixels are shared; the first row of squares lies over the border and is in two pieces
     assert scores.tp[0] == side * side
     assert scores.ap(0.75) == 3600 / 3600

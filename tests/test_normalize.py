@@ -82,6 +82,12 @@ def test_a_constant_image_becomes_0(value: int) -> None:
     assert not normalization.apply(pixels[None], normalization.fit(Image(pixels, "YX"))).any()
 
 
+def test_objects_too_few_for_percentiles_are_seen() -> None:
+    pixels = np.full((2, 100, 100), 5, np.uint16)
+    pixels[0, 50, 50:53] = 4000  # 0.03 % of the pixels
+    assert Normalization().fit(Image(pixels, "CYX")) == Statistics((5.0, 5.0), (4000.0, 5.0))
+
+
 def test_one_constant_channel_of_two() -> None:
     pixels = np.stack([np.full((9, 9), 3), np.arange(81).reshape(9, 9)])
     normalization = Normalization(0, 100)
