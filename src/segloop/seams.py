@@ -27,9 +27,7 @@ PART = 0.8
 """A piece of which this share, in what both tiles see, lies in a piece of another tile is of the same object."""
 
 
-def join_instances(
-    tiles: Sequence[Tile], found: Sequence[Instances], shape: tuple[int, int], plane: int
-) -> Candidates:
+def join_instances(tiles: Sequence[Tile], found: Sequence[Instances], shape: tuple[int, int], plane: int) -> Candidates:
     """Turn the instances of all tiles of one plane into candidates in the plane's coordinates.
 
     Instances of different tiles that agree are one object. Where a tile sees it whole, off its borders, the one

@@ -129,9 +129,9 @@ class MaskRCNNModel(TorchModel):
 def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring the names of torchvision's released weights up to those of its present modules.
 
-    The files of ``maskrcnn_resnet50_fpn`` date from before 2022, when the layers of FPN, proposal network and mask
-    head had other names. ``resnet50``'s own names get the backbone's prefix; its classifier is left out, as are counters
-    of trainable batch norms, which frozen ones do not have.
+    The file of ``maskrcnn_resnet50_fpn`` dates from before 2022, when the layers of FPN, proposal network and mask
+    head had other names. ``resnet50``'s own names get the backbone's prefix; its classifier is left out, as are
+    counters of trainable batch norms, which frozen ones do not have.
     """
     prefix = "backbone.body." if "fc.weight" in state else ""
     named = {}

@@ -1,8 +1,8 @@
 """What Mask R-CNN learns from: torchvision's proposal network and heads, blind to what nobody reviewed.
 
-One number differs from torchvision's on purpose: mask targets. torchvision samples them with ``roi_align(aligned=False)``,
-half a pixel off, so that masks come out shifted up and left by as much; of a nucleus 14 pixels wide this costs 8 % IoU.
-Here they are sampled where they are.
+Mask targets differ from torchvision's on purpose. It samples them with ``roi_align(aligned=False)``, half a pixel off,
+so that masks come out shifted up and left by as much; of a nucleus 14 pixels wide this costs 8 % IoU. Here they are
+sampled where they are.
 """
 
 from __future__ import annotations

@@ -131,10 +131,27 @@ class MaskRCNNConfig:
             raise ModelError(f"Mask R-CNN with {bad[0]} = {getattr(self, bad[0])!r}; expected a number from 0 to 1")
 
 
-_COUNTS = ("pyramid", "box_hidden", "proposals_train", "proposals", "detections", "rpn_samples", "box_samples")
-_COUNTS += ("sampling_points",)
-_SHARES = ("proposal_nms", "box_nms", "box_score", "rpn_foreground", "rpn_background", "rpn_positive")
-_SHARES += ("box_foreground", "box_positive", "norm_eps")
+_COUNTS = (
+    "pyramid",
+    "box_hidden",
+    "proposals_train",
+    "proposals",
+    "detections",
+    "rpn_samples",
+    "box_samples",
+    "sampling_points",
+)
+_SHARES = (
+    "proposal_nms",
+    "box_nms",
+    "box_score",
+    "rpn_foreground",
+    "rpn_background",
+    "rpn_positive",
+    "box_foreground",
+    "box_positive",
+    "norm_eps",
+)
 
 
 RESNET50 = MaskRCNNConfig(

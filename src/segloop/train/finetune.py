@@ -263,7 +263,7 @@ def _classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, 
             )
         return spec.classes
     # two classes that nobody named are the model's two; otherwise the names say whether the last layer can stay
-    unnamed = training_set.classes == DEFAULT_CLASSES[Task.SEMANTIC] and len(spec.classes) == 2
+    unnamed = training_set.classes == ("background", "foreground") and len(spec.classes) == 2
     return spec.classes if unnamed else training_set.classes
 
 
