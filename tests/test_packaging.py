@@ -22,15 +22,16 @@ PACKAGE = ROOT / "src" / "segloop"
 pytestmark = pytest.mark.slow
 
 PROBE = """
-import importlib.metadata, json, site, sys, warnings
+import json, site, sys, warnings
 warnings.simplefilter("ignore")
 for folder in sys.argv[1:]:
     site.addsitedir(folder)
 import npe2, segloop
-found = [result.manifest for result in npe2.PluginManifest.discover() if result.manifest]
-(manifest,) = [manifest for manifest in found if manifest.name == "napari-segloop"]
+found = [result for result in npe2.PluginManifest.discover() if result.manifest]
+# the environment's own install comes after it on the path
+result = next(result for result in found if result.manifest.name == "napari-segloop")
+manifest, distribution = result.manifest, result.distribution
 manifest.validate_imports()
-distribution = importlib.metadata.distribution("napari-segloop")
 print(json.dumps({
     "package": segloop.__file__,
     "distribution": str(distribution.locate_file("")),
@@ -50,7 +51,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def probe(folder: Path) -> dict:
     """What napari finds where ``folder`` is installed; without site (-S), only there."""
     libraries = sysconfig.get_path("purelib")
-    answer = run(sys.executable, "-S", "-c", PROBE, folder, libraries, cwd=folder)
+    answer = run(sys.executable, "-S", "-P", "-c", PROBE, folder, libraries, cwd=folder)
     return json.loads(answer.splitlines()[-1])
 
 
