@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from segloop.cli.reports import InterruptedByUser
 from segloop.cli.settings_help import SettingsCommand, help_of
 from segloop.errors import SettingsError
 
-SEGMENT = "segloop.segment:SegmentSettings"
+SEGMENT = "segloop.segmentation:SegmentSettings"
 FINETUNE = "segloop.train.finetune:FinetuneSettings"
 DEVICES = "auto|cpu|cuda|mps"
 
+
+class _Commands(TyperGroup):
+    """Lets Ctrl-C through as an exception of its own: typer would end the program without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise InterruptedByUser from error
+
+
 app = typer.Typer(
     name="segloop",
+    cls=_Commands,
     help="Segment images, fine-tune on corrections, segment again: U-Net and Mask R-CNN.",
     epilog="With --debug anywhere, an error shows its traceback.",
     no_args_is_help=True,

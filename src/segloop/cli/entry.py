@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from segloop.cli.reports import DEBUG, complain, describe
+from segloop.cli.reports import DEBUG, InterruptedByUser, complain, describe
 
 OK = 0
 FAILED = 2
@@ -55,7 +55,7 @@ def _report(error: BaseException) -> int:
     """Print one line about ``error`` on stderr, and return the exit code."""
     # Typer ends with classes of its own (click's in older versions), known by their names and methods.
     kind = type(error).__name__
-    if isinstance(error, KeyboardInterrupt) or kind == "Abort":
+    if isinstance(error, (KeyboardInterrupt, InterruptedByUser)) or kind == "Abort":
         complain("interrupted")
         return INTERRUPTED
     if isinstance(error, SystemExit) or kind == "Exit":

@@ -9,6 +9,10 @@ from segloop.errors import SegloopError
 DEBUG = "--debug"
 
 
+class InterruptedByUser(Exception):
+    """Ctrl-C was pressed."""
+
+
 def note(text: str) -> None:
     """Tell the user something that is no error."""
     _write(f"note: {_flat(text)}")

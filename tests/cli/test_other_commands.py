@@ -1,0 +1,102 @@
+"""``segloop models``, ``evaluate`` and ``convert``."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from segloop.io import save_labels, write_provenance
+from segloop.store import load_model, save_model
+
+
+def test_models(unet, run, segloop_home):
+    ran = run("models", "--json")
+    assert (ran.code, ran.err) == (0, [])
+    before = json.loads(ran.out)
+    save_model(load_model(unet), "mine")
+    save_model(load_model(unet), "mine")
+    after = json.loads(run("models", "--json").out)
+    (mine,) = [model for model in after if model not in before]
+    assert (mine["name"], mine["versions"], mine["bundled"], mine["family"]) == ("mine", [1, 2], False, "unet")
+    text = run("models").out
+    assert "mine" in text and "version 2 of 2" in text and str(segloop_home) in text
+
+
+class TestEvaluate:
+    @pytest.fixture
+    def predicted(self, tmp_path, folders):
+        out = tmp_path / "predicted"
+        out.mkdir()
+        for path in folders[1].iterdir():
+            labels = tifffile.imread(path)
+            labels[labels == 2] = 0
+            save_labels(labels, out / f"{path.stem}_labels.tif")
+        return out
+
+    def test_instances(self, folders, predicted, run):
+        ran = run("evaluate", "--reference", folders[1], "--prediction", predicted, "--json")
+        assert (ran.code, ran.err) == (0, [])
+        document = json.loads(ran.out)
+        assert document["images"] == 3
+        assert document["instances"]["ap"]["0.50"] == pytest.approx(0.75)
+        ran = run("evaluate", "--reference", folders[1], "--prediction", predicted)
+        assert "0.750" in ran.out
+
+    def test_classes(self, folders, predicted, run):
+        ran = run("evaluate", "--reference", folders[1], "--prediction", predicted, "--json", "--labels-are", "classes")
+        assert json.loads(ran.out)["classes"][2]["dice"] == 0
+
+    def test_errors(self, folders, predicted, tmp_path, run):
+        ran = run("evaluate", "--reference", folders[1], "--prediction", tmp_path / "no")
+        assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
+        (predicted / "b_labels.tif").unlink()
+        ran = run("evaluate", "--reference", folders[1], "--prediction", predicted, "--json")
+        assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
+
+
+class TestConvert:
+    @pytest.fixture
+    def labels(self, tmp_path):
+        array = np.zeros((20, 30), np.uint16)
+        array[2:5, 3:9], array[10:12, 10:20] = 1, 2
+        return save_labels(array, tmp_path / "a_labels.tif")
+
+    @pytest.mark.parametrize("suffix", [".zip", ".json", ".geojson", ".ome.zarr", ".png", ".csv", ".tif"])
+    def test_every_format(self, suffix, labels, tmp_path, run):
+        out = tmp_path / f"out{suffix}"
+        for _ in range(2):  # replaced, not refused or appended to
+            ran = run("convert", labels, out)
+            assert (ran.code, ran.err) == (0, [])
+        assert out.exists()
+        document = json.loads((tmp_path / f"out{suffix}.provenance.json").read_text())
+        assert document["converted"][0]["from"] == str(labels)
+
+    def test_classes_scores_and_provenance_go_along(self, labels, tmp_path, run):
+        objects = pd.DataFrame({"label": [1, 2], "class": ["round", "long"], "score": [0.9, 0.8], "origin": "model"})
+        objects.to_csv(tmp_path / "a_objects.csv", index=False)
+        write_provenance(labels, {"model": {"name": "m"}})
+        assert run("convert", labels, tmp_path / "out.json").code == 0
+        document = json.loads((tmp_path / "out.json").read_text())
+        assert [category["name"] for category in document["categories"]] == ["round", "long"]
+        provenance = json.loads((tmp_path / "out.json.provenance.json").read_text())
+        assert provenance["model"] == {"name": "m"}
+
+    @pytest.mark.parametrize(
+        "source, out, line",
+        [
+            ("no.tif", "out.png", "no such file"),
+            ("a_labels.tif", "out.docx", "cannot be written as .docx; expected one of .tif"),
+            ("a_labels.tif", "a_labels.tif", "is the file to be converted"),
+            ("a_labels.tif", "no/out.png", "does not exist; make it first"),
+            ("bad.tif", "out.png", "bad.tif is damaged"),
+            ("colour.tif", "out.png", "one number per pixel"),
+        ],
+    )
+    def test_errors(self, source, out, line, labels, tmp_path, run):
+        (tmp_path / "bad.tif").write_bytes(b"II*\0")
+        tifffile.imwrite(tmp_path / "colour.tif", np.zeros((20, 20, 3), np.uint8), photometric="rgb")
+        ran = run("convert", tmp_path / source, tmp_path / out)
+        assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
+        assert line in ran.err[0]

@@ -1,0 +1,174 @@
+"""``segloop finetune`` and ``segloop train``: from folders to a saved model."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tifffile
+
+from segloop.store import list_models, load_model
+
+
+def answer(ran):
+    """The one JSON document on stdout."""
+    document, end = json.JSONDecoder().raw_decode(ran.out)
+    assert ran.out[end:].strip() == ""
+    return document
+
+
+@pytest.mark.slow
+def test_finetune_saves_a_new_model_in_versions(folders, unet, run):
+    images, labels = folders
+    common = ["finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "mine", "--keep-worse"]
+    ran = run(*common, "--epochs", 1, "--seed", 3)
+    assert ran.code == 0
+    assert ran.err[0] == "note: the labels look like single objects; --labels-are classes says otherwise"
+    assert "held out: before" in ran.out and "saved as mine, version 1" in ran.out
+    ran = run(*common, "--epochs", 1, "--json", "--labels-are", "instances")
+    document = answer(ran)
+    assert document["saved"] and document["version"] == 2
+    assert document["labels"] == "instances"
+    assert len(document["history"]) == 1
+    assert {"before", "after", "improved", "metric", "path", "seconds"} <= set(document)
+    assert load_model("mine").spec.classes == ("background", "inside", "border")
+    assert [(info.name, info.versions) for info in list_models() if not info.bundled] == [("mine", (1, 2))]
+
+
+@dataclass(frozen=True)
+class Worse:
+    """Replaces the trained model's score by one that is not better."""
+
+    model: object
+    history: tuple = ()
+    before: float = 0.8
+    after: float = 0.7
+    metric: str = "Dice"
+    notices: tuple = ()
+    seconds: float = 1.0
+    improved: bool = False
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_model_that_got_worse_is_saved_only_on_demand(keep, folders, unet, run, monkeypatch):
+    images, labels = folders
+
+    def got_worse(model, *others):
+        return Worse(model)
+        yield
+
+    monkeypatch.setattr("segloop.cli.training.finetune_events", got_worse)
+    arguments = ["finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "mine"]
+    ran = run(*arguments, *(["--keep-worse"] if keep else []))
+    assert ran.code == 0
+    assert "not better" in ran.out
+    assert bool([info for info in list_models() if info.name == "mine"]) is keep
+
+
+@pytest.mark.slow
+def test_train_semantic_from_class_labels(folders, run):
+    images, labels = folders
+    for path in labels.iterdir():
+        tifffile.imwrite(path, (tifffile.imread(path) % 3).astype(np.uint8))
+    (labels / "classes.txt").write_text("0 background\n1 odd ones\n2 even ones\n")
+    ran = run(
+        "train", "--family", "unet", "--images", images, "--labels", labels, "--name", "new", "--epochs", 1, "--json"
+    )
+    assert ran.code == 0, ran.err
+    document = answer(ran)
+    assert (document["labels"], document["before"]) == ("classes", None)
+    spec = load_model("new").spec
+    assert (spec.classes, spec.channels) == (("background", "odd ones", "even ones"), 1)
+
+
+@pytest.mark.slow
+def test_train_objects_on_reviewed_parts(folders, tmp_path, run):
+    images, labels = folders
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in labels.iterdir():
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:, :48] = 1
+        tifffile.imwrite(masks / f"{path.stem}_reviewed.tif", mask)
+    ran = run(
+        "train", "--family", "maskrcnn", "--classes", "square", "--images", images, "--labels", labels,
+        "--reviewed", masks, "--name", "new", "--minutes", 0.05, "--labels-are", "instances",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert load_model("new").spec.classes == ("square",)
+
+
+class TestWhatCannotBeTrained:
+    @pytest.fixture
+    def finetune(self, folders, unet, run):
+        images, labels = folders
+
+        def finetune(*more, images=images, labels=labels, model=unet):
+            ran = run("finetune", "--model", model, "--images", images, "--labels", labels, "--name", "mine", *more)
+            assert (ran.code, ran.out) == (2, "")
+            errors = [line for line in ran.err if not line.startswith("note: ")]
+            assert len(errors) == 1, ran.err
+            return errors[0]
+
+        return finetune
+
+    def test_unpaired_labels(self, finetune, folders):
+        (folders[0] / "b.tif").unlink()
+        assert "no image in" in finetune() and "for the labels b" in finetune()
+
+    def test_nothing_pairs(self, finetune, folders):
+        for path in folders[0].iterdir():
+            path.rename(path.with_name(f"x{path.name}"))
+        assert "give both the same name" in finetune()
+
+    def test_folders_that_are_not_there(self, finetune, tmp_path):
+        assert "no such folder" in finetune(images=tmp_path / "no")
+        assert "no such folder" in finetune(labels=tmp_path / "no")
+
+    def test_empty_folder(self, finetune, tmp_path):
+        (tmp_path / "empty").mkdir()
+        assert "no images in" in finetune(images=tmp_path / "empty")
+
+    def test_labels_of_another_shape(self, finetune, folders):
+        tifffile.imwrite(folders[1] / "b.tif", np.zeros((10, 10), np.uint8))
+        assert "b" in finetune() and "(10, 10)" in finetune()
+
+    def test_damaged_labels(self, finetune, folders):
+        (folders[1] / "b.tif").write_bytes(b"II*")
+        assert "b.tif is damaged" in finetune()
+
+    def test_too_few_class_names(self, finetune):
+        assert "go up to 4, but 2 classes are named" in finetune("--labels-are", "classes", "--classes", "a,b")
+
+    def test_settings(self, finetune):
+        assert "--epochs and --minutes are both given" in finetune("--epochs", 1, "--minutes", 1)
+        assert "Epochs is 0" in finetune("--epochs", 0)
+        assert "--labels-are 'x' is unknown" in finetune("--labels-are", "x")
+        assert "unknown model" in finetune(model="no-such-model")
+
+    def test_name_that_cannot_be_a_folder(self, folders, unet, run):
+        images, labels = folders
+        ran = run("finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "../mine")
+        assert ran.code == 2
+        assert "cannot name a model" in ran.err[0]
+
+    def test_unknown_family(self, folders, run):
+        images, labels = folders
+        ran = run("train", "--family", "bogus", "--images", images, "--labels", labels, "--name", "mine")
+        assert ran.code == 2
+        assert ran.err == ["error: unknown model family 'bogus'; installed are maskrcnn, unet"]
+
+    def test_images_without_labels_are_left_out_and_named(self, finetune, folders):
+        (folders[1] / "b.tif").unlink()
+        # goes on to the next error, so that nothing is trained here
+        finetune("--labels-are", "classes", "--classes", "a,b")
+
+
+def test_images_without_labels_are_named(folders, unet, run):
+    images, labels = folders
+    (labels / "b.tif").unlink()
+    ran = run(
+        "finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "m",
+        "--labels-are", "classes", "--classes", "a,b",
+    )  # fmt: skip
+    assert ran.err[0] == "note: images without labels are left out: b"
