@@ -65,7 +65,9 @@ class Image:
             )
         if 0 in data.shape:
             raise ImageError(f"the image has no pixels: shape {tuple(data.shape)} for axes {self.axes}")
-        calibrated = not isinstance(self.pixel_size, Mapping) or bool(self.pixel_size)
+        if self.pixel_size is None:
+            object.__setattr__(self, "pixel_size", {})
+        calibrated = not isinstance(self.pixel_size, Mapping) or any(a.upper() in "ZYX" for a in self.pixel_size)
         sizes = _pixel_sizes(self.pixel_size, self.label_axes)
         object.__setattr__(self, "pixel_size", MappingProxyType(sizes))
         if not self.unit:
@@ -128,7 +130,11 @@ class Image:
         place = self.axes.index(axis)
         index = (slice(None),) * place + (number,)
         sizes = {letter: size for letter, size in self.pixel_size.items() if letter != axis}
-        data = self.data[index] if isinstance(self.data, np.ndarray) or hasattr(self.data, "dask") else _Taken(self.data, index)
+        data = (
+            self.data[index]
+            if isinstance(self.data, np.ndarray) or hasattr(self.data, "dask")
+            else _Taken(self.data, index)
+        )
         return replace(self, data=data, axes=self.axes.replace(axis, ""), pixel_size=sizes, unit=self.unit)
 
     def without_alpha(self) -> Image:
@@ -166,7 +172,9 @@ class Image:
             If ``ndim`` is 3 and the image has no Z axis.
         """
         if ndim == 3 and "Z" not in self.axes:
-            raise ImageError(f"a 3D model needs a Z axis, but the image has axes {self.axes}; say its axes, such as ZYX")
+            raise ImageError(
+                f"a 3D model needs a Z axis, but the image has axes {self.axes}; say its axes, such as ZYX"
+            )
         outer = self.outer_axes(ndim)
         for index in itertools.product(*(range(self.sizes[axis]) for axis in outer)):
             block = self
@@ -211,30 +219,33 @@ class Image:
         Returns
         -------
         ndarray (C, N)
-            Every pixel when the image is small; otherwise a regular grid (arrays in memory) or evenly spread
-            blocks (lazy arrays, so that only a few chunks are read).
+            Every pixel when the image is small; otherwise evenly spread blocks, so that only a few chunks of a lazy
+            array are read. The choice depends on the shape alone: a file read lazily gives what an array gives.
         """
-        total = math.prod(self.label_shape)
         channel = self.axes.index(self.channel_axis) if self.channel_axis else -1
-        if total <= pixels or isinstance(self.data, np.ndarray):
-            step = 1
-            while math.prod(math.ceil(n / step) for n in self.label_shape) > pixels:
-                step += 1
-            index = tuple(slice(None) if axis in CHANNEL_AXES else slice(None, None, step) for axis in self.axes)
-            return _channel_rows(np.asarray(self.data[index]), channel)
-        side = min(512, *self.spatial_shape()[-2:])
-        count = max(1, pixels // side**2)
-        outer = [axis for axis in self.label_axes if axis not in "YX"]
-        per_axis = max(1, round(count ** (1 / (len(outer) + 2))))
+        if math.prod(self.label_shape) <= pixels:
+            return _channel_rows(np.asarray(self.data[(slice(None),) * len(self.axes)]), channel)
+        block = {axis: min(512, n) if axis in "YX" else 1 for axis, n in zip(self.label_axes, self.label_shape)}
+        while block["Y"] * block["X"] > pixels:
+            longer = max("YX", key=lambda axis: block[axis])
+            block[longer] = max(1, block[longer] // 2)
+        most = pixels // (block["Y"] * block["X"])
+        counts = dict.fromkeys(block, 1)
+        room = {axis: self.sizes[axis] // side for axis, side in block.items()}
+        while growing := [
+            axis
+            for axis, count in counts.items()
+            if count < room[axis] and math.prod(counts.values()) // count * (count + 1) <= most
+        ]:
+            counts[min(growing, key=lambda axis: counts[axis] / room[axis])] += 1
         starts = {
-            axis: np.linspace(0, self.sizes[axis] - (side if axis in "YX" else 1), min(per_axis, self.sizes[axis])).astype(int)
-            for axis in self.label_axes
+            axis: np.linspace(0, self.sizes[axis] - side, counts[axis]).astype(int) for axis, side in block.items()
         }
         rows = []
-        for corner in itertools.product(*(np.unique(starts[axis]) for axis in self.label_axes)):
+        for corner in itertools.product(*starts.values()):
             at = dict(zip(self.label_axes, corner))
             index = tuple(
-                slice(None) if axis in CHANNEL_AXES else slice(int(at[axis]), int(at[axis]) + (side if axis in "YX" else 1))
+                slice(None) if axis in CHANNEL_AXES else slice(int(at[axis]), int(at[axis]) + block[axis])
                 for axis in self.axes
             )
             rows.append(_channel_rows(np.asarray(self.data[index]), channel))
