@@ -231,7 +231,7 @@ class Image:
             block[longer] = max(1, block[longer] // 2)
         most = pixels // (block["Y"] * block["X"])
         counts = dict.fromkeys(block, 1)
-        room = {axis: self.sizes[axis] // side for axis, side in block.items()}
+        room = {axis: math.ceil(self.sizes[axis] / side) for axis, side in block.items()}
         while growing := [
             axis
             for axis, count in counts.items()
@@ -239,7 +239,8 @@ class Image:
         ]:
             counts[min(growing, key=lambda axis: counts[axis] / room[axis])] += 1
         starts = {
-            axis: np.linspace(0, self.sizes[axis] - side, counts[axis]).astype(int) for axis, side in block.items()
+            axis: ((self.sizes[axis] - side) * (np.arange(n) / (n - 1) if n > 1 else np.array([0.5]))).astype(int)
+            for axis, side, n in zip(block, block.values(), counts.values())
         }
         rows = []
         for corner in itertools.product(*starts.values()):
