@@ -49,9 +49,7 @@ def python(code: str) -> str:
 
 def modules() -> set[str]:
     """The direct children of ``segloop``, without the window."""
-    names = {path.stem for path in PACKAGE.glob("*.py")} | {
-        path.parent.name for path in PACKAGE.glob("*/__init__.py")
-    }
+    names = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     return {f"segloop.{name}" for name in names if not name.startswith("_")}
 
 

@@ -23,9 +23,7 @@ except FileError as error:
 """
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32", reason="Windows has no limit of file size to play a full disk with"
-)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file size to play a full disk with")
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.npy", "a.csv", "a.ome.zarr"])
 def test_a_disk_that_is_full(name, tmp_path):
     path = save_labels(np.ones((3, 3), np.uint8), tmp_path / name)

@@ -104,9 +104,7 @@ class TestTiff:
         path = tmp_path / "a.tif"
         tifffile.imwrite(path, noise(100, 100), compression=compression)
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(
-            FileError, match=r"a\.tif is damaged or not what its name says.*expected a TIFF file"
-        ):
+        with pytest.raises(FileError, match=r"a\.tif is damaged or not what its name says.*expected a TIFF file"):
             read_image(path)
 
     def test_another_kind_of_file(self, tmp_path):
@@ -210,9 +208,7 @@ class TestZarr:
                 "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 0.5, 0.5]}],
             }
         ]
-        group.attrs.update(
-            {"multiscales": multiscales} if version == 2 else {"ome": {"multiscales": multiscales}}
-        )
+        group.attrs.update({"multiscales": multiscales} if version == 2 else {"ome": {"multiscales": multiscales}})
         opened = open_image(tmp_path / "a.ome.zarr")
         image = opened.image
         assert (image.axes, opened.axes_guessed, image.name, image.unit) == ("CZYX", False, "a", "micrometer")

@@ -49,9 +49,7 @@ CASES = {
     "one pixel": Labels(np.ones((1, 1), np.uint8), "YX"),
     "empty": Labels(np.zeros((5, 4), np.uint8), "YX"),
     "classes": Labels((plane() % 3).astype(np.uint8), "YX", classes=("background", "inside", "border")),
-    "many": Labels(
-        (stack()[0].astype(np.uint32) + 70_000) * (stack()[0] > 0), "ZYX", {"Z": 3.0}, "micrometer"
-    ),
+    "many": Labels((stack()[0].astype(np.uint32) + 70_000) * (stack()[0] > 0), "ZYX", {"Z": 3.0}, "micrometer"),
 }
 labels_cases = pytest.mark.parametrize("labels", CASES.values(), ids=CASES.keys())
 
@@ -169,9 +167,7 @@ def test_coco_masks_boxes_and_areas(labels, tmp_path):
 
 
 def test_coco_categories_and_scores_come_from_the_objects(tmp_path):
-    objects = pd.DataFrame(
-        {"label": [2, 1], "class": ["b", "a"], "score": [0.5, np.nan], "origin": ["model", "added"]}
-    )
+    objects = pd.DataFrame({"label": [2, 1], "class": ["b", "a"], "score": [0.5, np.nan], "origin": ["model", "added"]})
     path = save_labels(np.array([[1, 0, 2]], np.uint8), tmp_path / "a.json", objects)
     document = json.loads(path.read_text())
     assert [category["name"] for category in document["categories"]] == ["b", "a"]
@@ -268,9 +264,7 @@ def test_measurements_agree_with_scikit_image(tmp_path):
     labels = Labels(plane(), "YX", {"Y": 0.5, "X": 0.5}, "micrometer")
     objects = pd.DataFrame({"label": [1, 700], "class": ["a", "b"], "score": [0.9, 0.8], "origin": "model"})
     table = pd.read_csv(save_labels(labels, tmp_path / "a.csv", objects))
-    expected = regionprops_table(
-        plane(), properties=("label", "area", "centroid", "bbox", "perimeter", "eccentricity")
-    )
+    expected = regionprops_table(plane(), properties=("label", "area", "centroid", "bbox", "perimeter", "eccentricity"))
     for name, column in {
         "label": "label", "area": "area", "centroid-0": "centroid_y", "centroid-1": "centroid_x",
         "bbox-0": "bbox_y_min", "bbox-2": "bbox_y_max", "bbox-1": "bbox_x_min", "bbox-3": "bbox_x_max",
@@ -302,9 +296,7 @@ def test_measurements_of_everything(labels, tmp_path):
     assert {"label", "class", "score", "origin", "area", "centroid_y", "bbox_x_max"} <= set(table)
 
 
-@pytest.mark.parametrize(
-    "name", ["a.tif", "a.zip", "a.json", "a.csv", "a.geojson", "a.png", "a.npy", "a.ome.zarr"]
-)
+@pytest.mark.parametrize("name", ["a.tif", "a.zip", "a.json", "a.csv", "a.geojson", "a.png", "a.npy", "a.ome.zarr"])
 class TestWritingAnyFormat:
     def test_overwrites_only_when_allowed(self, name, tmp_path):
         path = save_labels(plane(), tmp_path / name)

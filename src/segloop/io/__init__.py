@@ -197,9 +197,7 @@ def save_labels(
     path = Path(path)
     write = _known(path).write
     if write is None:
-        raise FileError(
-            f"labels cannot be written as {suffix_of(path)}; expected one of {', '.join(SAVE_SUFFIXES)}"
-        )
+        raise FileError(f"labels cannot be written as {suffix_of(path)}; expected one of {', '.join(SAVE_SUFFIXES)}")
     labels = _as_labels(labels)
     write(labels, path, Notes(labels, objects), overwrite)
     return path
@@ -260,9 +258,7 @@ def _reader(path: Path, what: str, choose: Callable[[_Format], Read | None]) -> 
         raise FileError(f"no such file: {path}")
     if read is None:
         kinds = ", ".join(suffix for suffix, known in _FORMATS.items() if choose(known))
-        raise FileError(
-            f"{path} cannot be read as {what}: {suffix_of(path) or 'no suffix'}; expected one of {kinds}"
-        )
+        raise FileError(f"{path} cannot be read as {what}: {suffix_of(path) or 'no suffix'}; expected one of {kinds}")
     if path.is_dir() and read not in (ngff.read, ngff.read_labels):
         raise FileError(f"{path} is a folder; expected a file")
     return read

@@ -84,9 +84,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [
-            {"id": number, "name": name, "supercategory": ""} for name, number in categories.items()
-        ],
+        "categories": [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()],
     }
     write_json(path, document, overwrite, indent=None)
 
@@ -107,9 +105,7 @@ def read(path: Path) -> Source:
         images = {image["id"]: image for image in document["images"]}
         own = document.get("info", {}).get(_INFO)
         if own is None and len(images) != 1:
-            raise FileError(
-                f"{path} describes {len(images)} images; expected one, or a file written by SegLoop"
-            )
+            raise FileError(f"{path} describes {len(images)} images; expected one, or a file written by SegLoop")
         first = next(iter(images.values()))
         axes = own["axes"] if own else "YX"
         shape = tuple(own["shape"]) if own else (first["height"], first["width"])
@@ -122,9 +118,7 @@ def read(path: Path) -> Source:
         if own is None:
             return Source(array, axes)
         unit = own.get("unit", "pixel")
-        return Source(
-            array, axes, own.get("pixel_size", {}), "" if unit == "pixel" else unit, tuple(own["classes"])
-        )
+        return Source(array, axes, own.get("pixel_size", {}), "" if unit == "pixel" else unit, tuple(own["classes"]))
 
 
 def _decode(segmentation: Any, image: dict[str, Any]) -> np.ndarray:

@@ -34,9 +34,7 @@ def reading(path: Path, expected: str) -> Iterator[None]:
     except OSError as error:
         raise FileError(f"{path} cannot be read: {_reason(error)}; expected {expected}") from error
     except MemoryError as error:
-        raise FileError(
-            f"{path} does not fit in memory; convert it to OME-Zarr, which is read in parts"
-        ) from error
+        raise FileError(f"{path} does not fit in memory; convert it to OME-Zarr, which is read in parts") from error
     # Decoders raise struct.error, zlib.error, KeyError and classes of their own on damaged files.
     except Exception as error:
         raise FileError(
@@ -98,9 +96,7 @@ def check_writable(folder: Path) -> None:
         raise FileError(f"nothing can be written to {folder}: {_reason(error)}") from error
 
 
-def write_json(
-    path: Path, document: Mapping[str, Any], overwrite: bool = True, indent: int | None = 2
-) -> None:
+def write_json(path: Path, document: Mapping[str, Any], overwrite: bool = True, indent: int | None = 2) -> None:
     """Write a JSON document, with NumPy numbers and paths as plain values; ``indent`` None is the shortest.
 
     Raises

@@ -49,9 +49,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                 {
                     "type": "Feature",
                     # The same labels give the same file.
-                    "id": str(
-                        uuid.uuid5(_NAMESPACE, f"{path.stem}/{sorted(position.items())}/{outline.label}")
-                    ),
+                    "id": str(uuid.uuid5(_NAMESPACE, f"{path.stem}/{sorted(position.items())}/{outline.label}")),
                     "geometry": geometry,
                     "properties": {
                         "objectType": "detection" if labels.is_instances else "annotation",

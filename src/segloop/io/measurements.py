@@ -86,9 +86,7 @@ def _calibrated(table: dict[str, Any], labels: Labels, space: str) -> dict[str, 
     sizes = [labels.pixel_size[axis] for axis in space]
     real = table["area"] * float(np.prod(sizes))
     columns = {f"area_{unit}2" if len(space) == 2 else f"volume_{unit}3": real}
-    columns |= {
-        f"centroid_{a.lower()}_{unit}": table[f"centroid_{a.lower()}"] * s for a, s in zip(space, sizes)
-    }
+    columns |= {f"centroid_{a.lower()}_{unit}": table[f"centroid_{a.lower()}"] * s for a, s in zip(space, sizes)}
     columns[f"equivalent_diameter_{unit}"] = _diameter(real, len(space))
     if len(set(sizes)) == 1:
         lengths = [name for name in ("perimeter", "axis_major_length", "axis_minor_length") if name in table]

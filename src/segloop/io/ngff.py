@@ -129,9 +129,7 @@ def _plain_array(array: Any) -> Source:
 def _multiscale(group: Any, path: Path) -> Source:
     ome = _attributes(group)
     if not ome.get("multiscales"):
-        raise FileError(
-            f"{path} is a Zarr group without an OME-Zarr image; give the folder of one image in it"
-        )
+        raise FileError(f"{path} is a Zarr group without an OME-Zarr image; give the folder of one image in it")
     first = ome["multiscales"][0]
     data = group[first["datasets"][0]["path"]]
     axes, units = "", {}

@@ -46,8 +46,7 @@ def trace(plane: np.ndarray) -> Iterator[Outline]:
         yield Outline(
             int(numbers[index - 1]),
             tuple(
-                tuple(ring + corner for ring in _rings(pieces == piece))
-                for piece in range(1, int(pieces.max()) + 1)
+                tuple(ring + corner for ring in _rings(pieces == piece)) for piece in range(1, int(pieces.max()) + 1)
             ),
         )
 

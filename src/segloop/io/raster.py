@@ -48,11 +48,7 @@ def read_indices(path: Path) -> Source:
     with reading(path, "a PNG image"):
         with path.open("rb") as file:
             head = file.read(_COLOUR_TYPE_AT + 1)
-        if (
-            path.suffix.lower() == ".png"
-            and len(head) > _COLOUR_TYPE_AT
-            and head[_COLOUR_TYPE_AT] == _PALETTE
-        ):
+        if path.suffix.lower() == ".png" and len(head) > _COLOUR_TYPE_AT and head[_COLOUR_TYPE_AT] == _PALETTE:
             import PIL.Image
 
             with PIL.Image.open(path) as image:

@@ -46,11 +46,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
             for outline in trace(plane):
                 roi = _roi(outline)
                 name = notes[outline.label].name
-                roi.name = (
-                    f"{outline.label:04d}"
-                    + ("" if name == DEFAULT_CLASS else f"_{name}")
-                    + plane_name(position)
-                )
+                roi.name = f"{outline.label:04d}" + ("" if name == DEFAULT_CLASS else f"_{name}") + plane_name(position)
                 roi.z_position = position.get("Z", -1) + 1
                 roi.t_position = position.get("T", -1) + 1
                 roi.group = min(groups.get(name, 0), _GROUPS) if len(groups) > 1 else 0
@@ -64,9 +60,7 @@ def _roi(outline: Outline) -> ImagejRoi:
     corners = np.concatenate(rings)
     if len(rings) == 1:
         # Corners beyond 16 bits need ImageJ's float coordinates.
-        roi = ImagejRoi.frompoints(
-            rings[0] if corners.max() <= _LARGEST_SHORT else rings[0].astype(np.float32)
-        )
+        roi = ImagejRoi.frompoints(rings[0] if corners.max() <= _LARGEST_SHORT else rings[0].astype(np.float32))
         roi.roitype = ROI_TYPE.TRACED
         return roi
     segments: list[float] = []

@@ -165,10 +165,7 @@ def _ome_calibration(xml: str) -> tuple[dict[str, float], str]:
     pixels = next((node for node in ElementTree.fromstring(xml).iter() if node.tag.endswith("}Pixels")), None)
     if pixels is None:
         return {}, ""
-    found = {
-        axis: (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        for axis in "ZYX"
-    }
+    found = {axis: (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "ZYX"}
     units = {axis: full_name(unit) for axis, (size, unit) in found.items() if size}
     unit = units.get("X", "")
     # One unit holds for all axes: sizes in another are left out rather than misread.

@@ -60,9 +60,7 @@ class Sample:
 
 
 def _sample(name: str, title: str, description: str, axes: str, source: str, suffix: str = ".png") -> Sample:
-    return Sample(
-        name, title, description, axes, FOLDER / f"{name}{suffix}", FOLDER / f"{name}_labels.tif", source
-    )
+    return Sample(name, title, description, axes, FOLDER / f"{name}{suffix}", FOLDER / f"{name}_labels.tif", source)
 
 
 _SAMPLES = (
@@ -114,9 +112,7 @@ def find_sample(name: str) -> Sample:
     for sample in _SAMPLES:
         if sample.name == name:
             return sample
-    raise FileError(
-        f"no sample is called {name!r}; choose from {', '.join(sample.name for sample in _SAMPLES)}"
-    )
+    raise FileError(f"no sample is called {name!r}; choose from {', '.join(sample.name for sample in _SAMPLES)}")
 
 
 def load_sample(name: str) -> Image:
