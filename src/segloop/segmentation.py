@@ -147,7 +147,8 @@ def segment_events(
     if isinstance(statistics, Auto):
         statistics = model.spec.normalization.fit(image)
     notices = []
-    if all(low == high for low, high in zip(statistics.low, statistics.high)):
+    blank = all(low == high for low, high in zip(statistics.low, statistics.high))
+    if blank:
         notices.append("the image has one intensity only; nothing can be found in it")
         yield Notice(notices[-1])
 
@@ -170,8 +171,9 @@ def segment_events(
     for plane, (_, block) in enumerate(image.blocks(model.spec.ndim)):
         parts: list[ScoreMap | Instances] = []
         for tile in tiles:
+            # read also where nothing can be found: a NaN somewhere is an error all the same
             pixels = _read_tile(block, tile, scaled, model.spec, statistics)
-            parts.extend(model.predict(torch.from_numpy(pixels[np.newaxis])))
+            parts.extend([_nothing(model.spec, tile)] if blank else model.predict(torch.from_numpy(pixels[np.newaxis])))
             done += 1
             yield TileDone(done, count)
         stitcher.add(plane, tiles, parts)
@@ -221,6 +223,16 @@ def _read_tile(
     if spec.repeat_grey and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, spec.channels, axis=0)
     return pixels
+
+
+def _nothing(spec: ModelSpec, tile: Tile) -> ScoreMap | Instances:
+    """What is found in a tile of one intensity: a network that never saw such an image might say anything."""
+    if spec.task is Task.INSTANCE:
+        none = np.zeros(0, np.float32)
+        return Instances(none.reshape(0, 4), none, np.zeros(0, np.int64), np.zeros((0, 28, 28), np.float32))
+    scores = np.zeros((len(spec.classes), *tile.shape), np.float32)
+    scores[0] = 1
+    return ScoreMap(scores)
 
 
 class _ClassStitcher:
