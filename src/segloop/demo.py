@@ -161,7 +161,9 @@ def _write_stage(stem: Path, done: _Segmented, image: Image, reference: np.ndarr
     labels = save_labels(done.segmentation.labels, stem.with_name(f"{stem.name}_labels.tif"), done.segmentation.objects)
     write_provenance(labels, done.provenance)
     picture = stem.with_name(f"{stem.name}.png")
-    _write_picture(picture, image, reference, done.segmentation.labels.data)
+    found = done.segmentation.labels
+    # Of classes the outline of the foreground says more than those of inside and border.
+    _write_picture(picture, image, reference, found.data if found.is_instances else found.data > 0)
     return [labels, picture]
 
 
@@ -218,5 +220,6 @@ def _held_out(result: FinetuneResult) -> str:
 
 
 def _table(scores: list[ModelScores]) -> list[str]:
-    header = f"{'model':<18}{'score on the rest':<20}{'before':>8}{'after':>8}"
-    return [header, *(f"{s.model:<18}{s.metric:<20}{s.before:>8.3f}{s.after:>8.3f}" for s in scores)]
+    rows = [(s.model, s.metric, f"{s.before:.3f}", f"{s.after:.3f}", "new" if s.kept else "old") for s in scores]
+    rows.insert(0, ("model", "score on the rest", "before", "after", "kept"))
+    return [f"{name:<18}{metric:<20}{before:>8}{after:>8}  {kept}" for name, metric, before, after, kept in rows]
