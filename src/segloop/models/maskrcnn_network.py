@@ -5,6 +5,7 @@ Module names are torchvision's, so that ``maskrcnn_resnet50_fpn``'s state dict l
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from segloop.models.roi_align import PyramidRoIAlign
 
 LEVELS = ("0", "1", "2", "3")
 STRIDES = (4, 8, 16, 32)
+LIMIT_AREA = 512 * 512
+"""Pixels of a tile that the limits on proposals and detections are meant for; larger tiles may have more."""
 MASK_BATCH = 256
 """Boxes whose masks are computed at once."""
 
@@ -60,7 +63,7 @@ class MaskRCNNConfig:
     box_score : float
         Least score of a detection; low, because all candidates are kept.
     detections : int
-        Most detections per tile.
+        Most detections per tile of 512 × 512 pixels, in proportion for larger ones.
     rpn_foreground, rpn_background, box_foreground : float
         IoU from which, or below which, anchors and proposals are positive, or negative, examples.
     rpn_samples, box_samples : int
@@ -298,6 +301,12 @@ class MaskRCNN(nn.Module):
     def detect(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Stage 2. Boxes float32 (N, 4), scores (N,) and classes (N,) of each image of ``size`` (Y, X), best first."""
         shapes = [size] * len(features[LEVELS[0]])
+        # a larger tile holds more objects: the limits are per 512 × 512 pixels
+        share = max(1.0, size[0] * size[1] / LIMIT_AREA)
+        config = self.config
+        self.rpn._pre_nms_top_n["testing"] = math.ceil(2 * config.proposals * share)
+        self.rpn._post_nms_top_n["testing"] = math.ceil(config.proposals * share)
+        self.roi_heads.detections_per_img = math.ceil(config.detections * share)
         proposals, _ = self.rpn(self._image_list(features, size), dict(features))
         pooled = self.roi_heads.box_roi_pool(features, proposals, shapes)
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))

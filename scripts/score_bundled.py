@@ -1,0 +1,90 @@
+"""Score a bundled model on the held-out fold, by modality.
+
+    python scripts/score_bundled.py nuclei-maskrcnn --data DATA/nuclei_dsb2018 [--json scores.json]
+
+Fold 0 shares no field of view (group) with the folds that ``scripts/train_bundled.py`` trains on. AP is pooled over the
+objects of all images of a modality, TP / (TP + FP + FN); "mean AP" is the mean over images of the mean over IoU 0.5 to
+0.95; Dice is pooled over pixels, nucleus and border together as foreground.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+import torch
+from nuclei_data import HELD_OUT_FOLD, NucleiImage, read_nuclei
+
+import segloop
+from segloop.labels import Task
+from segloop.metrics import class_scores, instance_scores
+
+COLUMNS = ("AP50", "AP70", "AP90", "mean AP", "Dice", "s/MP")
+
+
+def score(images: list[NucleiImage], model: object, settings: segloop.SegmentSettings) -> dict[str, float]:
+    """Score a model on some images."""
+    objects, pixels, per_image, seconds, area = [], [], [], 0.0, 0
+    for item in images:
+        started = time.perf_counter()
+        labels = segloop.segment(model, item.image, settings).labels.data
+        seconds += time.perf_counter() - started
+        area += labels.size
+        own = instance_scores(item.labels, labels)
+        objects.append(own)
+        per_image.append(own.mean_ap)
+        pixels.append(class_scores(item.labels > 0, labels > 0, 2))
+    total = reduce(add, objects)
+    return {
+        "images": len(images),
+        "objects": total.tp[0] + total.fn[0],
+        "AP50": total.ap(0.5),
+        "AP70": total.ap(0.7),
+        "AP90": total.ap(0.9),
+        "mean AP": float(np.mean(per_image)),
+        "Dice": reduce(add, pixels).dice[1],
+        "s/MP": seconds / area * 1024**2,
+    }
+
+
+def main() -> None:
+    """Score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--score", type=float, default=None, help="threshold; the model's own by default")
+    parser.add_argument("--zoom", type=float, default=1.0, help="enlarge the images by this factor")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th image only, for a quick look")
+    parser.add_argument("--fold", type=int, default=HELD_OUT_FOLD)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    model = segloop.load_model(options.model)
+    changes: dict[str, object] = {"instances": model.spec.task is Task.SEMANTIC}
+    if options.score is not None:
+        changes["score"] = options.score
+    if options.zoom != 1.0:
+        changes["object_size"] = model.spec.object_size / options.zoom
+    settings = segloop.SegmentSettings(**changes)
+    images = read_nuclei(options.data, {options.fold})[:: options.every]
+    groups = {"all": images}
+    for name in sorted({item.modality for item in images}):
+        groups[name] = [item for item in images if item.modality == name]
+    groups["fluorescence, StarDist's split"] = [item for item in images if item.stardist_train]
+    table = {name: score(members, model, settings) for name, members in groups.items() if members}
+    print(f"{options.model}: fold {options.fold}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"| {'images':32s} | n | objects | " + " | ".join(COLUMNS) + " |")
+    print("|---|---|---|" + "---|" * len(COLUMNS))
+    for name, row in table.items():
+        print(f"| {name} | {row['images']} | {row['objects']} | " + " | ".join(f"{row[c]:.3f}" for c in COLUMNS) + " |")
+    if options.json:
+        options.json.write_text(json.dumps({"model": options.model, "fold": options.fold, "scores": table}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
