@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_marked_with_the_reason(qtbot):
     assert form.fields["number"].editor.property("invalid") == "false"
 
 
-@pytest.mark.parametrize("module, name", [("segment", "SegmentSettings"), ("train.finetune", "FinetuneSettings")])
+@pytest.mark.parametrize("module, name", [("segmentation", "SegmentSettings"), ("train.finetune", "FinetuneSettings")])
 def test_the_real_settings_have_forms(qtbot, module, name):
     import importlib
 

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pandas as pd
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap
 
 COLUMNS = ("index", "label", "class", "score", "area", "origin")
 """napari looks a label up in "index"; "label" is the name that every other program uses."""
@@ -39,11 +39,13 @@ def class_features(labels: np.ndarray, classes: tuple[str, ...], origin: str = "
     )
 
 
-def class_colors(classes: tuple[str, ...]) -> DirectLabelColormap:
-    """One colour per class; background and numbers without a class are transparent."""
-    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colors |= {n: CLASS_COLORS[(n - 1) % len(CLASS_COLORS)] for n in range(1, len(classes))}
-    return DirectLabelColormap(color_dict=colors)
+def class_colors() -> CyclicLabelColormap:
+    """One colour per class number; background is transparent.
+
+    A direct colormap would say the same, but napari compiles code for the first one, and the window stands still for
+    seconds.
+    """
+    return CyclicLabelColormap(colors=["transparent", *CLASS_COLORS])
 
 
 def follow_edits(features: pd.DataFrame, labels: np.ndarray, first_class: str = "") -> pd.DataFrame:

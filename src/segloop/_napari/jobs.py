@@ -8,6 +8,7 @@ a widget or the session: it gets frozen copies.
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
@@ -66,6 +67,12 @@ class EventWorker(WorkerBase[None]):
     def __init__(self, work: Work) -> None:
         super().__init__(SignalsClass=EventWorkerSignals)
         self._work = work
+        self.told_to_stop = threading.Event()
+
+    def quit(self) -> None:
+        """Tell the work to stop at its next event."""
+        super().quit()
+        self.told_to_stop.set()
 
     def run(self) -> None:
         """Run the work; called by Qt in the worker's thread.
@@ -94,7 +101,7 @@ class EventWorker(WorkerBase[None]):
         """Drain the generator and say how it ended; every exception becomes a ``Failed``."""
         try:
             with closing(self._work()) as events:
-                while not self.abort_requested:
+                while not self.told_to_stop.is_set():
                     try:
                         event = next(events)
                     except StopIteration as stop:
@@ -102,7 +109,7 @@ class EventWorker(WorkerBase[None]):
                     self.signals.happened.emit(event)
             return Cancelled()
         except Exception as error:
-            return Cancelled() if self.abort_requested else Failed(error)
+            return Cancelled() if self.told_to_stop.is_set() else Failed(error)
 
 
 class Job(QObject):
@@ -137,7 +144,11 @@ class Job(QObject):
         self._worker = EventWorker(work)
         self._worker.signals.happened.connect(self._on_event)
         self._worker.signals.ended.connect(self._on_ended)
-        self.destroyed.connect(self._worker.quit)
+        self._stop = self._worker.told_to_stop
+        # not the worker's method: Qt has deleted the worker when its last events are still on their way here
+        self._deleted = threading.Event()
+        self.destroyed.connect(self._stop.set)
+        self.destroyed.connect(self._deleted.set)
 
     def start(self) -> None:
         """Start the work."""
@@ -150,20 +161,22 @@ class Job(QObject):
         self._worker.quit()
 
     def _on_event(self, event: Event) -> None:
-        if self._worker.abort_requested:
+        if self._stop.is_set() or self._deleted.is_set():
             return
+        self.happened.emit(event)
         match event:
             case SegmentStarted(tiles=total) | TrainingStarted(epochs=total):
                 self._open_activity(total)
-            case TileDone() | EpochDone() if self._activity is not None:
-                self._activity.update(1)
-        self.happened.emit(event)
+            case TileDone() | EpochDone():
+                self._advance_activity()
 
     def _on_ended(self, outcome: Done | Failed | Cancelled) -> None:
+        if self._deleted.is_set():
+            return
         self.is_running = False
         self._close_activity()
         match outcome:
-            case Done(result) if not self._worker.abort_requested:
+            case Done(result) if not self._stop.is_set():
                 self.done.emit(result)
             case Failed(error):
                 self.failed.emit(error)
@@ -180,13 +193,12 @@ class Job(QObject):
         self.destroyed.connect(self._activity.close)
 
     def _advance_activity(self) -> None:
-        # napari's bar processes Qt events when it is updated, so that this may be called again from within
-        # itself
+        # napari's bar lets Qt events in when it moves: this may be called again from within itself, or the job deleted
         self._steps += 1
         if self._advancing:
             return
         self._advancing = True
-        while self._steps and self._activity is not None:
+        while self._steps and self._activity is not None and not self._deleted.is_set():
             steps, self._steps = self._steps, 0
             self._activity.update(steps)
         self._advancing = False

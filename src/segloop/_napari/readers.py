@@ -40,7 +40,7 @@ def _read_one(path: Path) -> LayerData:
     }
     if labels.classes:
         keywords["features"] = class_features(labels.data, labels.classes)
-        keywords["colormap"] = class_colors(labels.classes)
+        keywords["colormap"] = class_colors()
     return np.array(labels.data), keywords, "labels"
 
 

@@ -22,6 +22,9 @@ from segloop.labels import look_like_instances
 LARGEST_TABLE = 1 << 26
 """Above so many pixels the table of objects is not brought up to date after each edit: it would be felt."""
 
+LARGEST_SAMPLE = 1024
+"""Side of the piece of a foreign layer that is looked at to guess what its numbers mean."""
+
 
 class CorrectStep(Step):
     """Joins the upper part of the Correct panel to the viewer."""
@@ -107,8 +110,7 @@ class CorrectStep(Step):
         image = next((image for image in images if self._fits(layer, image)), None)
         axes = self._axes(image) if image is not None else ""
         if origin is None:
-            objects = layer.multiscale or look_like_instances(np.asarray(layer.data)) or not np.any(layer.data)
-            origin = Origin(weakref.ref(layer), "", task="instance" if objects else "semantic")
+            origin = Origin(weakref.ref(layer), "", task=_guess_task(layer))
             self.session.origins[layer] = origin
         if image is not None:
             self.session.update_origin(layer, image=weakref.ref(image), axes=axes)
@@ -253,3 +255,12 @@ class CorrectStep(Step):
             parts += [f"{values['area']:.0f} pixels"] if "area" in values else []
             parts += [str(values["origin"])] if values.get("origin") else []
         self.panel.object_text.show_text(" · ".join(parts))
+
+
+def _guess_task(layer: napari.layers.Labels) -> str:
+    """Guess from a piece of a layer whether its numbers are objects or classes; the guess is shown."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    middle = tuple(n // 2 for n in data.shape[:-2])
+    sides = tuple(slice(max(0, n // 2 - LARGEST_SAMPLE // 2), n // 2 + LARGEST_SAMPLE // 2) for n in data.shape[-2:])
+    plane = np.asarray(data[(*middle, *sides)])
+    return "instance" if look_like_instances(plane) or not plane.any() else "semantic"

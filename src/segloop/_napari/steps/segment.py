@@ -268,11 +268,10 @@ class SegmentStep(Step):
                 return earlier, ""
             earlier.visible = False
             kept = earlier.name
-        layer = napari.layers.Labels(
-            labels, name=f"{run.name} – {run.model.name}", features=table, **run.place.keywords()
-        )
-        if classes:
-            layer.colormap = features.class_colors(classes)
+        # given at once: napari maps the whole image each time that a colormap is set
+        colors = {"colormap": features.class_colors()} if classes else {}
+        name = f"{run.name} – {run.model.name}"
+        layer = napari.layers.Labels(labels, name=name, features=table, **colors, **run.place.keywords())
         # known before it is in the viewer: the Correct step looks it up when the layer comes
         self._remember(layer, run, segmented, labels)
         self.viewer.add_layer(layer)
