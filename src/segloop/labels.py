@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 from skimage.measure import label as connected_components
-from skimage.measure import regionprops_table
 from skimage.segmentation import find_boundaries, watershed
 
 from segloop.errors import LabelsError
@@ -240,9 +239,18 @@ def object_table(labels: np.ndarray) -> dict[str, np.ndarray]:
 
     Columns are ``label``, ``area``, ``centroid-0`` … and ``bbox-0`` … (scikit-image's names).
     """
-    # regionprops makes a list as long as the largest number
+    # as scikit-image's regionprops_table, which takes no more than 3 dimensions and a time for each object
     numbers, places = consecutive(labels)
-    table: dict[str, np.ndarray] = regionprops_table(places, properties=("label", "area", "centroid", "bbox"))
-    label = numbers[table["label"].astype(np.intp) - 1]
+    corners = [box for box in ndimage.find_objects(places, max_label=len(numbers)) if box is not None]
+    pixels = np.nonzero(places)
+    objects = places[pixels] - 1
+    area = np.bincount(objects, minlength=len(numbers)).astype(np.float64)
     # signed, as everything else in a table, so that joining tables does not make floats of the numbers
-    return table | {"label": label.astype(np.int64) if label.max(initial=0) < 1 << 63 else label}
+    label = numbers.astype(np.int64) if numbers.max(initial=0) < 1 << 63 else numbers
+    table: dict[str, np.ndarray] = {"label": label, "area": area}
+    for axis, places_along in enumerate(pixels):
+        table[f"centroid-{axis}"] = np.bincount(objects, weights=places_along, minlength=len(numbers)) / area
+    edges = np.array([[s.start for s in box] + [s.stop for s in box] for box in corners], np.int64)
+    for column, values in enumerate(edges.reshape(-1, 2 * labels.ndim).T):
+        table[f"bbox-{column}"] = values
+    return table
