@@ -11,6 +11,7 @@ from segloop.cli.inputs import LABELS_ENDING
 from segloop.cli.printing import print_line
 from segloop.errors import FileError
 from segloop.io import read_labels, save_labels, stem_of, write_provenance
+from segloop.labels import consecutive
 
 if TYPE_CHECKING:
     import pandas as pd

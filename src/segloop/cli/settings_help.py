@@ -16,7 +16,7 @@ _MARK = "setting of "
 
 
 def help_of(settings: str, field: str) -> str:
-    """Return a place-holder for the help of ``field`` of ``settings``, such as "segloop.segmentation:SegmentSettings"."""
+    """Return a place-holder for the help of a field; ``settings`` is like "segloop.segmentation:SegmentSettings"."""
     return f"{_MARK}{settings}.{field}"
 
 
