@@ -32,7 +32,7 @@ def convert_file(labels: Path, out: Path) -> None:
     save_labels(content, out, _objects_beside(labels))
     write_provenance(out, _provenance(labels))
     kind = "classes" if content.classes else "labels"
-    count = len(content.classes) or len(set(content.data.ravel().tolist()) - {0})
+    count = len(content.classes) or len(consecutive(content.data)[0])
     print_line(f"{labels}: {count} {kind} -> {out}")
 
 
