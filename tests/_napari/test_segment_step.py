@@ -50,7 +50,7 @@ def test_one_click_from_image_to_labels(qtbot, dock, blobs):
     layer = viewer.add_image(blobs, scale=(0.5, 0.25), units=("um", "um"), translate=(3, 4), axis_labels=("y", "x"))
     assert dock.segment_step.image is layer
     assert dock.segment.axes.text() == "YX"
-    assert dock.segment.size_text.text() == "Y row 96 · X column 128"
+    assert dock.segment.size_text.text() == "96 rows · 128 columns"
     run(qtbot, dock)
     (result,) = results(dock)
     assert result.name == "blobs – fresh"

@@ -148,6 +148,11 @@ class Placement:
             axis_labels=tuple(layer.axis_labels[number] for number in keep),
         )
 
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of the label image, without an axis for the channels."""
+        return tuple(n for n, axis in zip(self.shape, self.axes) if axis != "C")
+
     def keywords(self) -> dict[str, Any]:
         """The keyword arguments that put a layer of this shape into place."""
         names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -159,7 +164,7 @@ class Placement:
 
     def from_layer(self, array: np.ndarray) -> np.ndarray:
         """Give the data of a Labels layer (or a mask of its shape) the dimensions of its image's label image."""
-        return array.reshape([n for n, axis in zip(array.shape, self.axes) if axis != "C"])
+        return array.reshape(self.label_shape)
 
 
 def freeze_labels(layer: napari.layers.Labels, image: Image, place: Placement) -> np.ndarray:
@@ -174,7 +179,7 @@ def freeze_labels(layer: napari.layers.Labels, image: Image, place: Placement) -
         raise LabelsError(
             f"the layer {layer.name!r} is multiscale, which napari cannot edit; use its finest level alone"
         )
-    if not fits(layer, image, place):
+    if not fits(layer, place):
         raise LabelsError(
             f"the labels {layer.name!r} have shape {tuple(layer.data.shape)}, but labels of {image.name!r} have "
             f"{image.label_shape} (axes {image.label_axes}); choose the image that they were drawn on"
@@ -183,6 +188,6 @@ def freeze_labels(layer: napari.layers.Labels, image: Image, place: Placement) -
     return array.reshape(image.label_shape)
 
 
-def fits(layer: napari.layers.Labels, image: Image, place: Placement) -> bool:
-    """Whether the layer has the shape of a label image of ``image``, or that of its placement in the viewer."""
-    return not layer.multiscale and tuple(layer.data.shape) in (image.label_shape, place.shape)
+def fits(layer: napari.layers.Labels, place: Placement) -> bool:
+    """Whether the layer has the shape of labels that lie there, with or without an axis for the channels."""
+    return not layer.multiscale and tuple(layer.data.shape) in (place.shape, place.label_shape)

@@ -57,6 +57,7 @@ class Session:
     models_changed = Signal()
     model_changed = Signal(str)
     training_set_changed = Signal()
+    axes_changed = Signal()
 
     def __init__(self) -> None:
         self.models: tuple[ModelInfo, ...] = ()
@@ -87,6 +88,11 @@ class Session:
         if name != self._model:
             self._model = name
             self.model_changed.emit(name)
+
+    def set_axes(self, image: Image, axes: str) -> None:
+        """Say what the dimensions of an image mean."""
+        self.axes[image] = axes
+        self.axes_changed.emit()
 
     def find_model(self, name: str) -> ModelInfo | None:
         """Return what is known of a model, or None."""

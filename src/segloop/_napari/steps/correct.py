@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 
 from segloop._napari import editing, features
 from segloop._napari.keys import KeyRing
-from segloop._napari.layers import Placement, guess_layer_axes
+from segloop._napari.layers import Placement, fits, guess_layer_axes
 from segloop._napari.merging import MergeTool
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.session import Origin
@@ -50,6 +50,7 @@ class CorrectStep(Step):
         panel.redo_requested.connect(self.redo)
         self.watch.layers_changed.connect(self._on_layers)
         self.watch.active_changed.connect(self._on_active)
+        self.session.axes_changed.connect(self._on_axes)
         self._on_layers()
 
     @property
@@ -76,6 +77,13 @@ class CorrectStep(Step):
     def _on_active(self, layer: Any) -> None:
         if isinstance(layer, napari.layers.Labels) and layer is not self.labels and layer in self.watch:
             self._on_layers()
+
+    @guarded
+    def _on_axes(self) -> None:
+        layer = self.labels
+        if layer is not None and not self.origin.model:
+            self._adopt(layer, self.watch.of_type(napari.layers.Image))
+            self._use(layer)
 
     @guarded
     def _on_labels(self, _: Any) -> None:
@@ -120,12 +128,9 @@ class CorrectStep(Step):
 
     def _fits(self, layer: napari.layers.Labels, image: napari.layers.Image) -> bool:
         try:
-            axes = self._axes(image)
-            place = Placement.of(image, axes)
+            return fits(layer, Placement.of(image, self._axes(image)))
         except ImageError:
             return False
-        shape = tuple(n for n, axis in zip(place.shape, place.axes) if axis != "C")
-        return not layer.multiscale and tuple(layer.data.shape) in (place.shape, shape)
 
     @guarded
     def _on_image(self, image: Any) -> None:
@@ -146,7 +151,11 @@ class CorrectStep(Step):
         if layer is not None and layer.multiscale:
             reason = "napari cannot edit multiscale labels; use the finest level as a layer of its own."
         elif layer is not None and image is not None and not self._fits(layer, image):
-            reason = f"The labels have shape {tuple(layer.data.shape)}, which is not that of this image."
+            shape = tuple(layer.data.shape)
+            reason = (
+                f"These labels of shape {shape} do not fit the image with axes {self._axes(image)}. "
+                "Choose their image, or correct its axes under Segment."
+            )
         self.panel.image_field.show_reason(reason)
         self.panel.plane.setVisible(layer is not None and layer.ndim > 2)
         self.panel.show_ready(layer is not None and not layer.multiscale)

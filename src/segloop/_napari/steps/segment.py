@@ -27,7 +27,7 @@ from segloop.store import ModelInfo
 if TYPE_CHECKING:
     from segloop.segmentation import Segmentation, SegmentSettings
 
-AXIS_WORDS = {"T": "time", "C": "channel", "Z": "depth", "Y": "row", "X": "column", "S": "colour"}
+AXIS_WORDS = {"T": "times", "C": "channels", "Z": "planes", "Y": "rows", "X": "columns", "S": "colours"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SegmentStep(Step):
 
     def _on_axes(self, text: str) -> None:
         if self.image is not None:
-            self.session.axes[self.image] = text.strip().upper()
+            self.session.set_axes(self.image, text.strip().upper())
             self._channel = ALL_CHANNELS
             self._check()
 
@@ -149,7 +149,7 @@ class SegmentStep(Step):
         else:
             self.panel.axes_field.show_reason("")
             sizes = dict(zip(axes, shapes[choose_level(layer)]))
-            text = " · ".join(f"{axis} {AXIS_WORDS[axis]} {size}" for axis, size in sizes.items())
+            text = " · ".join(f"{size} {AXIS_WORDS[axis]}" for axis, size in sizes.items())
             if len(shapes) > 1:
                 text += f"\nLevel {choose_level(layer)} of 0 to {len(shapes) - 1} is segmented."
             self.panel.size_text.show_text(text)

@@ -1,0 +1,90 @@
+"""The dock as a whole: explained, readable when narrow, in both themes, once per viewer."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from napari.settings import get_settings
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QPushButton
+
+from segloop._napari.dock import WIDTH
+from segloop._napari.plugin import SegloopDock
+from segloop._napari.theme import DARK, LIGHT
+
+PATIENCE = 60_000
+
+
+def inputs(dock):
+    kinds = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox)
+    for kind in kinds:
+        for widget in dock.findChildren(kind):
+            # the parts that Qt builds its own inputs from
+            if not isinstance(widget.parent(), QAbstractSpinBox | QComboBox) and not widget.objectName().startswith(
+                "qt_"
+            ):
+                yield widget
+
+
+def test_everything_is_explained(dock):
+    dock.finetune.build_curves()
+    unexplained = [w for w in inputs(dock) if not w.toolTip() and type(w).__module__.split(".")[0] != "pyqtgraph"]
+    assert not [f"{type(w).__name__} {getattr(w, 'text', lambda: '')()}" for w in unexplained]
+    assert all(dock.tabs.tabToolTip(number) for number in range(dock.tabs.count()))
+
+
+@pytest.mark.parametrize("tab", range(4))
+def test_no_text_is_cut_off_when_the_dock_is_narrow(qtbot, open_dock, tab, blobs):
+    dock = open_dock(show=True)
+    viewer = dock._viewer
+    viewer.add_image(np.stack([blobs] * 6))
+    viewer.add_labels(np.zeros((6, *blobs.shape), np.uint16))
+    dock.parentWidget().setFixedWidth(WIDTH)
+    dock.tabs.setCurrentIndex(tab)
+    dock.segment.advanced.expand(animate=False)
+    dock.finetune.advanced.expand(animate=False)
+    qtbot.wait(100)
+    panel = (dock.segment, dock.correct, dock.finetune, dock.export)[tab]
+    assert panel.width() <= WIDTH
+    for widget in panel.findChildren((QLabel, QPushButton)):
+        if not widget.isVisible() or not widget.text() or type(widget).__module__.startswith("pyqtgraph"):
+            continue
+        words = widget.text().split() if isinstance(widget, QLabel) and widget.wordWrap() else [widget.text()]
+        widest = max(widget.fontMetrics().horizontalAdvance(word) for word in words)
+        assert widest <= widget.width(), widget.text()
+        right = widget.mapTo(dock, widget.rect().topRight()).x()
+        assert right <= dock.width(), widget.text()
+
+
+@pytest.mark.parametrize("theme, colors", [("dark", DARK), ("light", LIGHT)])
+def test_both_themes(dock, theme, colors):
+    get_settings().appearance.theme = theme
+    dock._viewer.theme = theme
+    assert colors.error in dock.styleSheet()
+    dock.finetune.build_curves()
+    dock.finetune_step.recolor()
+    get_settings().appearance.theme = "dark"
+
+
+def test_two_viewers_have_docks_of_their_own(make_napari_viewer, qtbot, blobs):
+    docks = []
+    for name in ("first", "second"):
+        viewer = make_napari_viewer()
+        viewer.add_image(blobs, name=name)
+        dock = SegloopDock(viewer)
+        viewer.window.add_dock_widget(dock, name="SegLoop")
+        docks.append(dock)
+    qtbot.waitUntil(lambda: all(dock.segment.form is not None for dock in docks), timeout=PATIENCE)
+    assert [dock.segment.image.currentText() for dock in docks] == ["first", "second"]
+    docks[0].session.choose_model("nuclei-unet")
+    assert docks[1].session.model == "nuclei-maskrcnn"
+
+
+def test_opening_takes_a_moment_only(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    begun = time.monotonic()
+    dock = SegloopDock(viewer)
+    assert time.monotonic() - begun < 1
+    viewer.window.add_dock_widget(dock, name="SegLoop")
+    qtbot.waitUntil(lambda: dock.segment.form is not None, timeout=PATIENCE)

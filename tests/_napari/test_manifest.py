@@ -1,0 +1,97 @@
+"""The manifest: napari finds the dock, samples, readers and writers, and they do what they say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from npe2 import PluginManager, PluginManifest
+
+from segloop import io
+from segloop._napari import readers, sample_data, writers
+from segloop.labels import Labels as LabelImage
+from segloop.samples import list_samples
+
+NAME = "napari-segloop"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> PluginManifest:
+    manager = PluginManager.instance()
+    manager.discover()
+    return manager.get_manifest(NAME)
+
+
+def test_the_manifest_is_valid_and_its_functions_exist(manifest):
+    manifest.validate_imports()
+
+
+def test_menus_are_napari_s(manifest):
+    from napari._app_model.constants import MenuId
+
+    assert set(manifest.contributions.menus) <= {str(menu) for menu in MenuId.contributables()}
+
+
+def test_every_sample_is_offered(manifest):
+    offered = {sample.key: sample.display_name for sample in manifest.contributions.sample_data}
+    assert offered == {sample.name: sample.title for sample in list_samples()}
+
+
+def test_samples_open(make_napari_viewer):
+    viewer = make_napari_viewer()
+    for sample in list_samples():
+        (layer,) = viewer.open_sample(NAME, sample.name)
+        assert layer.name == sample.name
+        assert layer.rgb == (sample.axes[-1] == "S")
+        assert "".join(layer.axis_labels) == sample.axes.replace("S", "").lower()
+
+
+def test_the_dock_opens_by_its_name(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros((20, 20), np.uint8))
+    _, dock = viewer.window.add_plugin_dock_widget(NAME, "SegLoop")
+    assert dock.segment_step.image is viewer.layers[0]
+    qtbot.waitUntil(lambda: dock.segment.form is not None, timeout=60_000)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zip", ".json", ".geojson", ".png", ".csv", ".ome.zarr"])
+def test_writers_write(tmp_path, suffix):
+    layer = Labels(np.eye(8, dtype=np.uint16), scale=(0.5, 0.5), units=("um", "um"), name="x")
+    data, meta, _ = layer.as_layer_data_tuple()
+    path = tmp_path / f"x{suffix}"
+    assert writers.write_labels(str(path), data, meta) == [str(path)]
+    assert path.exists()
+    if suffix in (".tif", ".ome.zarr"):
+        assert io.read_labels(path).pixel_size == pytest.approx({"Y": 0.5, "X": 0.5})
+
+
+def test_napari_saves_through_the_writers(make_napari_viewer, tmp_path):
+    viewer = make_napari_viewer()
+    layer = viewer.add_labels(np.eye(8, dtype=np.uint16))
+    assert layer.save(str(tmp_path / "x.zip"), plugin=NAME) == [str(tmp_path / "x.zip")]
+    assert (tmp_path / "x.zip").exists()
+
+
+def test_coco_files_open_as_labels(make_napari_viewer, tmp_path):
+    labels = np.zeros((20, 30), np.uint16)
+    labels[2:9, 3:8] = 4
+    io.save_labels(LabelImage(labels, "YX"), tmp_path / "x.json")
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(tmp_path / "x.json", plugin=NAME)
+    assert isinstance(layer, Labels)
+    assert np.count_nonzero(layer.data) == 35
+
+
+def test_other_json_files_are_left_alone(tmp_path):
+    (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
+    (tmp_path / "broken.json").write_text("{")
+    for name in ("other.json", "broken.json", "missing.json", "x.tif"):
+        assert readers.get_reader(str(tmp_path / name)) is None
+
+
+def test_samples_are_layer_data():
+    for make in (sample_data.fluorescence, sample_data.large_nuclei, sample_data.histology, sample_data.chloroplasts):
+        ((data, keywords, kind),) = make()
+        assert kind == "image" and data.ndim - keywords["rgb"] == len(keywords["axis_labels"])
