@@ -1,0 +1,151 @@
+"""Regions: what is trained on and what is held out."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segloop.corrections import TrainingSet
+from segloop.image import Image
+from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
+
+
+def add(training_set: TrainingSet, shape: tuple[int, ...], axes: str, reviewed: np.ndarray | None = None) -> None:
+    labels = np.zeros(shape, np.uint16)
+    labels[..., 5:15, 5:15] = 1
+    training_set.add(Image(np.zeros(shape, np.uint8), axes), labels, reviewed)
+
+
+def places(regions: list[Region]) -> set[tuple[object, ...]]:
+    return {(r.entry.id, r.plane, tuple((side.start, side.stop) for side in r.box)) for r in regions}
+
+
+def test_whole_images_are_cut_into_blocks(tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path)
+    add(training_set, (256, 384), "YX")
+    add(training_set, (100, 150), "YX")
+    regions = find_regions(training_set, 2, 0)
+    # 256 × 384 in blocks of 128; 100 × 150 is about one
+    assert len(regions) == 2 * 3 + 1
+    assert places(regions[:2]) == {("0001", (), ((0, 128), (0, 128))), ("0001", (), ((0, 128), (128, 256)))}
+    assert places(regions[6:]) == {("0002", (), ((0, 100), (0, 150)))}
+    assert [region.objects for region in regions] == [True, *[False] * 5, True]
+    assert all(0 <= region.chance < 1 for region in regions)
+
+
+def test_blocks_cover_what_is_reviewed_and_are_disjoint(tmp_path: Path) -> None:
+    reviewed = np.zeros((300, 500), bool)
+    reviewed[10:200, 20:400] = True
+    reviewed[250:300, 450:500] = True
+    reviewed[290, 3] = True  # a stray pixel
+    training_set = TrainingSet(tmp_path)
+    add(training_set, reviewed.shape, "YX", reviewed)
+    times = np.zeros(reviewed.shape, int)
+    for region in find_regions(training_set, 2, 0):
+        times[region.box] += 1
+        assert all(60 <= side.stop - side.start <= 192 or side.stop - side.start == 50 for side in region.box)
+    assert times.max() == 1
+    assert (times[reviewed] == 1).sum() == reviewed.sum() - 1
+
+
+def test_stacks_plane_by_plane_and_volumes(tmp_path: Path) -> None:
+    reviewed = np.zeros((2, 4, 40, 40), bool)
+    reviewed[0, 1:3] = True
+    reviewed[1, 0] = True
+    training_set = TrainingSet(tmp_path)
+    add(training_set, reviewed.shape, "TZYX", reviewed)
+    assert {region.plane for region in find_regions(training_set, 2, 0)} == {(0, 1), (0, 2), (1, 0)}
+    volumes = find_regions(training_set, 3, 0)
+    assert {(region.plane, region.box[0].start, region.box[0].stop) for region in volumes} == {
+        ((0,), 1, 3),
+        ((1,), 0, 1),
+    }
+
+
+def test_planes_in_the_order_of_the_images_blocks() -> None:
+    image = Image(np.arange(2 * 3 * 10 * 12 * 2).reshape(12, 3, 2, 2, 10), "XZTCY")
+    labels = np.arange(12 * 3 * 2 * 10).reshape(12, 3, 2, 10)
+    seen = [(plane, own.copy()) for plane, own, _ in iterate_planes(image, labels, labels > 0, 2)]
+    assert [plane for plane, _ in seen] == [index for index, _ in image.blocks(2)]
+    for (z, t), own in seen:
+        assert np.array_equal(own, labels[:, z, t].T)
+    assert next(iterate_planes(image, labels, labels > 0, 3))[1].shape == (3, 10, 12)
+
+
+def regions_of(chances: list[float], objects: list[bool] | None = None) -> list[Region]:
+    filled = [True] * len(chances) if objects is None else objects
+    return [
+        Region(None, (number,), (slice(0, 1), slice(0, 1)), has, chance)
+        for number, (chance, has) in enumerate(zip(chances, filled))
+    ]
+
+
+def numbers(regions: list[Region]) -> list[int]:
+    return [region.plane[0] for region in regions]
+
+
+@pytest.mark.parametrize(
+    ("chances", "objects", "held_out"),
+    [
+        ([0.5], None, []),  # one region cannot be both
+        ([0.1], None, []),
+        ([0.1, 0.9], None, [0]),
+        ([0.8, 0.9], None, [0]),  # none below the share: the lowest
+        ([0.1, 0.2], None, [0]),  # all below it: the highest is trained on
+        ([0.1, 0.2, 0.3, 0.9], None, [0, 1]),
+        ([0.5, 0.1, 0.6], [True, False, True], [0, 1]),  # an empty region scores nothing: one with objects is added
+        ([0.1, 0.2, 0.6], [True, True, False], [0]),  # an empty region teaches little: one with objects is taken back
+        ([0.5, 0.6], [False, False], [0]),
+    ],
+)
+def test_split_by_hand(chances: list[float], objects: list[bool] | None, held_out: list[int]) -> None:
+    regions = regions_of(chances, objects)
+    train, held = split_regions(regions, 0.25)
+    assert sorted(numbers(held)) == held_out
+    assert sorted(numbers(train) + numbers(held)) == list(range(len(chances)))
+
+
+def test_nothing_held_out_when_asked() -> None:
+    regions = regions_of([0.1, 0.2, 0.9])
+    assert split_regions(regions, 0.0) == (regions, [])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_both_parts_have_something_and_share_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 12))
+    regions = regions_of(rng.random(count).tolist(), (rng.random(count) < 0.6).tolist())
+    train, held_out = split_regions(regions, float(rng.choice([0.05, 0.25, 0.9])))
+    assert train and held_out
+    assert not set(numbers(train)) & set(numbers(held_out))
+    if sum(region.objects for region in regions) > 1:
+        assert any(region.objects for region in train) and any(region.objects for region in held_out)
+
+
+def test_split_is_stable_as_entries_are_added(tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path)
+    parts: list[tuple[set[tuple[object, ...]], set[tuple[object, ...]]]] = []
+    for _ in range(3):
+        for _ in range(4):
+            add(training_set, (128, 300), "YX")
+        train, held_out = split_regions(find_regions(training_set, 2, 0), 0.3)
+        parts.append((places(train), places(held_out)))
+    for (train, held_out), (later_train, later_held_out) in itertools.pairwise(parts):
+        assert train <= later_train and held_out <= later_held_out
+    share = len(parts[-1][1]) / (len(parts[-1][0]) + len(parts[-1][1]))
+    assert 0.1 < share < 0.5
+    other, _ = split_regions(find_regions(training_set, 2, seed=1), 0.3)
+    assert places(other) != parts[-1][0]
+
+
+def test_removing_an_entry_leaves_the_others_where_they_were(tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path)
+    for _ in range(8):
+        add(training_set, (128, 300), "YX")
+    before = places(split_regions(find_regions(training_set, 2, 0), 0.3)[1])
+    training_set.remove("0003")
+    after = places(split_regions(find_regions(training_set, 2, 0), 0.3)[1])
+    assert after == {place for place in before if place[0] != "0003"}
