@@ -135,3 +135,9 @@ def test_percentiles_out_of_order(low: float, high: float) -> None:
 def test_json_round_trip() -> None:
     normalization = Normalization(2, 99, True, -1, 3)
     assert Normalization(**json.loads(json.dumps(normalization.to_json()))) == normalization
+
+
+def test_intensities_whose_range_overflows_are_an_error():
+    image = Image(np.array([[1e308, -1e308]] * 8), "YX")
+    with pytest.raises(ImageError, match="scale them down"):
+        Normalization().fit(image)

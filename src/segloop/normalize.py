@@ -64,6 +64,9 @@ class Normalization:
         # a few small objects on a ground of one intensity: percentiles would not see them
         flat = low == high
         low, high = np.where(flat, pixels.min(axis=1), low), np.where(flat, pixels.max(axis=1), high)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(high - low).all():
+                raise ImageError(f"the image has intensities from {low.min():.3g} to {high.max():.3g}; scale them down")
         repeat = image.channels if self.joint else 1
         return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat)
 

@@ -31,6 +31,13 @@ class TestTiff:
         assert dict(image.pixel_size) == pytest.approx({"T": 10.0, "Z": 1.5, "Y": 0.5, "X": 0.25})
         np.testing.assert_array_equal(image.data, data)
 
+    @pytest.mark.parametrize("unit", [{}, {"unit": "pixel"}])
+    def test_distance_of_planes_without_a_unit_is_no_calibration(self, tmp_path, unit):
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, noise(3, 20, 30), imagej=True, metadata={"axes": "ZYX", "spacing": 2.0} | unit)
+        image = read_image(path)
+        assert (image.unit, dict(image.pixel_size)) == ("pixel", {"Z": 2.0, "Y": 1.0, "X": 1.0})
+
     def test_ome(self, tmp_path):
         path = tmp_path / "cells.ome.tif"
         sizes = {"PhysicalSizeX": 250.0, "PhysicalSizeY": 500.0, "PhysicalSizeZ": 2.0}

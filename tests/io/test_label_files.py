@@ -347,3 +347,9 @@ def test_provenance_is_beside_the_output(tmp_path):
     path = write_provenance(tmp_path / "a.tif", {"model": "m", "threshold": np.float32(0.5), "to": tmp_path})
     assert path.name == "a.tif.provenance.json"
     assert json.loads(path.read_text()) == {"model": "m", "threshold": 0.5, "to": str(tmp_path)}
+
+
+def test_numbers_that_no_tiff_holds(tmp_path):
+    with pytest.raises(LabelsError, match="up to 4294967295"):
+        save_labels(np.full((8, 8), 1 << 32, np.uint64), tmp_path / "a.tif")
+    assert not list(tmp_path.iterdir())

@@ -111,7 +111,8 @@ def open_image(path: str | Path, axes: str = "") -> OpenedImage:
     shape = tuple(int(n) for n in source.data.shape)
     try:
         letters = axes or source.axes or guess_axes(shape, True if source.rgb else None)
-        image = Image(source.data, letters, source.pixel_size, source.unit, stem_of(path))
+        # a file may give the distance of planes without a unit, in which case it is relative to a pixel
+        image = Image(source.data, letters, source.pixel_size, source.unit or "pixel", stem_of(path))
     except ImageError as error:
         raise ImageError(f"{path.name}: {error}") from error
     return OpenedImage(image, axes_guessed=not (axes or source.axes) and len(shape) > 2)

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from segloop.errors import LabelsError
 from segloop.image import AXES
 from segloop.io.files import reading, writing
 from segloop.io.notes import Notes
@@ -75,6 +76,8 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
 
     array, axes = in_file_order(labels)
     largest = int(array.max())
+    if largest >= 1 << 32:
+        raise LabelsError(f"a TIFF holds labels up to {(1 << 32) - 1}, but the largest is {largest}; write .ome.zarr")
     own = {"segloop": {"axes": axes, "shape": list(array.shape), "classes": list(labels.classes)}}
     sizes = labels.pixel_size
     calibrated = labels.unit != "pixel"
@@ -110,7 +113,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                 metadata["TimeIncrement"] = sizes["T"]
             tifffile.imwrite(
                 draft,
-                array.astype(np.uint32 if largest < 1 << 32 else np.uint64, copy=False),
+                array.astype(np.uint32, copy=False),
                 ome=True,
                 bigtiff=array.size * 4 > IMAGEJ_BYTES,
                 photometric="minisblack",
