@@ -403,3 +403,19 @@ def test_pixel_size_goes_with_the_labels() -> None:
     image = Image(squares((3, 40, 40)), "ZYX", pixel_size=(2.0, 0.5, 0.25), unit="micrometer", name="cells")
     labels = segment(IDEAL.IdealObjects(), image, SMALL_TILES).labels
     assert labels.pixel_size == {"Z": 2.0, "Y": 0.5, "X": 0.25} and labels.unit == "micrometer"
+
+
+@pytest.mark.parametrize("tile", [64, 70, 95, 96])
+def test_any_tile_side_works(tile: int) -> None:
+    model = IDEAL.IdealObjects()
+    model.divisor = 32
+    image = Image(squares((150, 200)), "YX")
+    found = segment(model, image, SegmentSettings(tile=tile))
+    assert match(segment(model, image).labels, found.labels, 0.9).missed.size == 0
+
+
+def test_object_size_for_a_model_that_does_not_know_its_own_is_left_out_and_said() -> None:
+    image = Image(squares((48, 70)), "YX")
+    found = segment(IDEAL.IdealClasses(object_size=0.0), image, SegmentSettings(object_size=20))
+    assert "object size is left out" in found.notices[0]
+    assert np.array_equal(found.labels, segment(IDEAL.IdealClasses(object_size=0.0), image).labels)

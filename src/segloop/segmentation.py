@@ -155,6 +155,9 @@ def segment_events(
     zoom = model.spec.zoom
     if settings.object_size is not AUTO and model.spec.object_size:
         zoom = model.spec.object_size / settings.object_size
+    elif settings.object_size is not AUTO:
+        notices.append(f"object size is left out: it is not known how large the objects of {model.spec.name!r} are")
+        yield Notice(notices[-1])
     shape = image.spatial_shape() if model.spec.ndim == 3 else image.spatial_shape()[-2:]
     # depth stays as it is: planes are far apart, and objects in network pixels are measured in the plane
     scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
@@ -210,6 +213,7 @@ def _network_image(image: Image, spec: ModelSpec, settings: SegmentSettings) -> 
 
 def _plan(model: Segmenter, shape: tuple[int, ...], settings: SegmentSettings) -> list[Tile]:
     side = model.spec.tile if settings.tile is AUTO else settings.tile
+    side = max(1, side // model.divisor) * model.divisor
     halo = min(model.spec.halo, side // 4)
     count = len(shape)
     return plan_tiles(shape, (side,) * count, (halo,) * count, (model.divisor,) * count)
