@@ -99,6 +99,7 @@ def numbers(regions: list[Region]) -> list[int]:
         ([0.5, 0.1, 0.6], [True, False, True], [0, 1]),  # an empty region scores nothing: one with objects is added
         ([0.1, 0.2, 0.6], [True, True, False], [0]),  # an empty region teaches little: one with objects is taken back
         ([0.5, 0.6], [False, False], [0]),
+        ([0.1, 0.5, 0.6], [True, False, False], []),  # the only one with objects is needed to learn from
     ],
 )
 def test_split_by_hand(chances: list[float], objects: list[bool] | None, held_out: list[int]) -> None:
@@ -119,7 +120,7 @@ def test_both_parts_have_something_and_share_nothing(seed: int) -> None:
     count = int(rng.integers(2, 12))
     regions = regions_of(rng.random(count).tolist(), (rng.random(count) < 0.6).tolist())
     train, held_out = split_regions(regions, float(rng.choice([0.05, 0.25, 0.9])))
-    assert train and held_out
+    assert train and bool(held_out) == (sum(region.objects for region in regions) != 1)
     assert not set(numbers(train)) & set(numbers(held_out))
     if sum(region.objects for region in regions) > 1:
         assert any(region.objects for region in train) and any(region.objects for region in held_out)

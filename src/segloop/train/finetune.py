@@ -115,7 +115,7 @@ def finetune(
     Raises
     ------
     TrainingError
-        If nothing is reviewed, or the loss stops being finite.
+        If nothing is reviewed, the loss stops being finite, or training was stopped before its first step.
     ModelError
         If the model cannot learn from such labels.
     """
@@ -180,11 +180,15 @@ def _train(
     if not held_out:
         notices.append("nothing could be held out, so the new model cannot be scored; review a second region")
         yield Notice(notices[-1])
-    zoom = _fitting_zoom(model.spec, training_set)
+    size = _object_size(model.spec, training_set)
+    zoom = _fitting_zoom(model.spec, size)
     if zoom != model.spec.zoom:
         notices.append(f"images are scaled by {zoom:.2f}, so that the objects have the size the model works at")
         yield Notice(notices[-1])
-    old_spec, model.spec = model.spec, replace(model.spec, zoom=zoom)
+    old_spec, model.spec = (
+        model.spec,
+        replace(model.spec, zoom=zoom, object_size=model.spec.object_size or round(size * zoom, 1)),
+    )
     prepare = _prepare(model.spec, training_set.task)
     images, scored = _read_set(training_set, model.spec, train, held_out, zoom)
 
@@ -221,6 +225,8 @@ def _train(
         if isinstance(event, EpochDone):
             history.append(event)
         yield event
+    if fit.step == 0:
+        raise TrainingError("training was stopped before its first step, so nothing was learned; start it again")
     after = history[-1].score if history else before
     if history and math.isnan(after):
         after = score_model(model, scored, prepare, settings.device)
@@ -293,18 +299,22 @@ def _prepare(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], np.ndarray]:
     return lambda labels: labels
 
 
-def _fitting_zoom(spec: ModelSpec, training_set: TrainingSet) -> float:
-    """The zoom at which the training set's objects have a size that the network can see."""
+def _object_size(spec: ModelSpec, training_set: TrainingSet) -> float:
+    """Median diameter of the training set's objects in image pixels; 0 if there are none, or classes only."""
     if training_set.task is not Task.INSTANCE:
-        return spec.zoom
+        return 0.0
     sizes: list[float] = []
     for entry in training_set.entries:
         image, labels, _ = training_set.read(entry)
         for _, plane, _ in iterate_planes(image, labels, labels, spec.ndim):
             sizes.extend(diameters(np.asarray(plane)))
-    if not sizes:
+    return float(np.median(sizes)) if sizes else 0.0
+
+
+def _fitting_zoom(spec: ModelSpec, size: float) -> float:
+    """The zoom at which objects of this size, in image pixels, have a size that the network can see."""
+    if size == 0:
         return spec.zoom
-    size = float(np.median(sizes))
     wanted = spec.object_size or 28.0
     if 0.5 <= size * spec.zoom / wanted <= 2:
         return spec.zoom

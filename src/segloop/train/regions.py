@@ -70,13 +70,13 @@ def split_regions(regions: Sequence[Region], share: float) -> tuple[list[Region]
     Returns
     -------
     train, held_out : lists of Region
-        ``held_out`` is empty if there is one region only.
+        ``held_out`` is empty if there is one region only, or one only that has objects: it is needed to learn from.
     """
-    if share <= 0 or len(regions) < 2:
-        return list(regions), []
     ordered = sorted(regions, key=lambda region: region.chance)
-    held_out = [region for region in ordered if region.chance < share]
     full = [region for region in ordered if region.objects]
+    if share <= 0 or len(regions) < 2 or len(full) == 1:
+        return list(regions), []
+    held_out = [region for region in ordered if region.chance < share]
     if len(full) > 1 and not any(region.objects for region in held_out):
         held_out.append(full[0])
     if not held_out:
