@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from segloop.errors import SettingsError
 from segloop.store import list_models, load_model
 
 
@@ -152,6 +153,11 @@ class TestWhatCannotBeTrained:
         assert ran.code == 2
         assert "cannot name a model" in ran.err[0]
 
+    def test_masks_of_0_and_255_are_no_256_classes(self, finetune, folders):
+        for path in folders[1].iterdir():
+            tifffile.imwrite(path, ((tifffile.imread(path) > 0) * 255).astype(np.uint8))
+        assert "is 255; a class is its number: save such masks as 0 and 1" in finetune()
+
     def test_unknown_family(self, folders, run):
         images, labels = folders
         ran = run("train", "--family", "bogus", "--images", images, "--labels", labels, "--name", "mine")
@@ -172,3 +178,35 @@ def test_images_without_labels_are_named(folders, unet, run):
         "--labels-are", "classes", "--classes", "a,b",
     )  # fmt: skip
     assert ran.err[0] == "note: images without labels are left out: b"
+
+
+def test_a_class_that_only_the_last_of_many_files_has(folders, run, monkeypatch):
+    images, labels = folders
+    for number in range(9):
+        tifffile.imwrite(images / f"d{number}.tif", np.zeros((64, 64), np.uint8))
+        tifffile.imwrite(labels / f"d{number}.tif", np.full((64, 64), 1 + (number == 8), np.uint8))
+    for stem in "abc":
+        tifffile.imwrite(labels / f"{stem}.tif", np.eye(64, dtype=np.uint8))
+    seen = []
+
+    def train(spec, training_set, *others):
+        seen.append(training_set.classes)
+        raise SettingsError("enough")
+        yield
+
+    monkeypatch.setattr("segloop.cli.training.train_events", train)
+    ran = run(
+        "train", "--family", "unet", "--images", images, "--labels", labels, "--name", "m", "--labels-are", "classes"
+    )
+    assert (ran.code, ran.err) == (2, ["error: enough"])
+    assert seen == [("background", "class 1", "class 2")]
+
+
+def test_bundled_models_cannot_be_hidden(folders, unet, run, tmp_path, monkeypatch):
+    images, labels = folders
+    (tmp_path / "weights" / "nuclei-unet").mkdir(parents=True)
+    monkeypatch.setattr("segloop.cli.training.BUNDLED", tmp_path / "weights")
+    for start in (["finetune", "--model", unet], ["train", "--family", "unet"]):
+        ran = run(*start, "--images", images, "--labels", labels, "--name", "nuclei-unet")
+        assert ran.code == 2
+        assert "is a bundled model" in ran.err[0] and len(ran.err) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import signal
@@ -23,13 +24,13 @@ from segloop.cli.progress import ProgressBar
 from segloop.cli.reports import note
 from segloop.cli.segmenting import device_named
 from segloop.corrections import TrainingSet
-from segloop.errors import FileError, LabelsError, SegloopError, SettingsError
+from segloop.errors import FileError, LabelsError, ModelError, SegloopError, SettingsError
 from segloop.events import drain
 from segloop.image import Image
 from segloop.io import open_image, read_labels
 from segloop.labels import Labels, Task, check_shape, look_like_instances
 from segloop.models.registry import get_family
-from segloop.store import check_name, load_model, save_model
+from segloop.store import BUNDLED, check_name, load_model, save_model
 from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events, train_events
 
 GUESS_FILES = 8
@@ -92,7 +93,7 @@ def finetune_model(
     ------
     SegloopError
     """
-    check_name(name)
+    _check_own_name(name)
     pairs = _pairs(material)
     model = load_model(model_name, settings.device)
     with tempfile.TemporaryDirectory(prefix="segloop-") as folder:
@@ -112,7 +113,7 @@ def train_model(new: NewModel, material: Material, settings: FinetuneSettings, a
     ------
     SegloopError
     """
-    check_name(new.name)
+    _check_own_name(new.name)
     family = get_family(new.family)
     size = new.size or family.sizes()[0]
     if size not in family.sizes():
@@ -132,6 +133,12 @@ def train_model(new: NewModel, material: Material, settings: FinetuneSettings, a
             result = drain(train_events(spec, training_set, settings, stop), progress)
         _finish(result, training_set, new.name, True, as_json)
         return stop()
+
+
+def _check_own_name(name: str) -> None:
+    """Raise ModelError if ``name`` cannot name a model, or would hide a bundled one."""
+    if (BUNDLED / check_name(name)).is_dir():
+        raise ModelError(f"--name {name} is a bundled model, which the new one would hide; choose a name of your own")
 
 
 def _finish(result: FinetuneResult, training_set: TrainingSet, name: str, keep: bool, as_json: bool) -> None:
@@ -207,8 +214,15 @@ def _training_set(
     names = _names(material.classes) or _file_names(material.labels) or first[0].classes
     kind = _label_task(material, first)
     if kind is Task.SEMANTIC:
-        largest = max(int(labels.data.max()) for labels in first)
-        classes = _semantic_classes(names, known_classes, largest)
+        # a class may occur in the last file only
+        rest = (read_labels(pair.labels) for pair in pairs[GUESS_FILES:])
+        numbers = {int(n) for labels in itertools.chain(first, rest) for n in np.unique(labels.data)}
+        if not names and numbers - {0} == {max(numbers)} and max(numbers) >= max(2, len(known_classes)):
+            raise LabelsError(
+                f"the only number in the labels, besides 0, is {max(numbers)}; a class is its number: save such masks "
+                "as 0 and 1, or use --labels-are instances if each file shows one object"
+            )
+        classes = _semantic_classes(names, known_classes, max(numbers))
     else:
         classes = _names(material.classes) if task is Task.INSTANCE else ()
         classes = tuple(name for name in classes if name != "background") or ("object",)
