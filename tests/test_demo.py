@@ -10,6 +10,7 @@ import torch
 
 from segloop import demo
 from segloop.corrections import TrainingSet
+from segloop.errors import FileError
 from segloop.io import read_labels
 from segloop.models.registry import get_family
 from segloop.samples import load_reference
@@ -58,6 +59,7 @@ def test_the_loop_runs_and_replaces_an_earlier_one(untrained, tmp_path):
     for folder in ("training_set", "nuclei-unet-tuned", "export.ome.zarr"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "old").write_text("")
+    (tmp_path / demo.MARK).write_text("")
     lines = []
     check(demo.run_demo(tmp_path, lines.append, minutes=0.01), tmp_path)
     assert not list(tmp_path.rglob("old"))
@@ -72,6 +74,14 @@ def test_the_demo_shows_good_models(tmp_path):
     check(result, tmp_path)
     for scores in result.scores:
         assert max(scores.before, scores.after if scores.kept else 0) > 0.5, scores
+
+
+@pytest.mark.parametrize("name", ["training_set", "nuclei-unet-tuned", "export.tif", "scores.json"])
+def test_what_is_not_of_a_demo_is_not_replaced(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileError, match=f"{name} is not of an earlier demo"):
+        demo.run_demo(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_output_that_cannot_be_written(tmp_path, capsys):

@@ -34,6 +34,9 @@ MINUTES = 0.6
 """Of fine-tuning per model: enough to see a change, short enough to wait for."""
 
 EXPORTS = (".tif", ".zip", ".json", ".geojson", ".ome.zarr", ".png", ".csv")
+MARK = ".segloop-demo"
+"""A file that says that the folder it lies in is the demo's."""
+
 OBJECT_METRIC, CLASS_METRIC = "AP at IoU 0.5", "Dice"
 
 _EPOCHS = 10_000
@@ -79,7 +82,7 @@ def run_demo(
     Parameters
     ----------
     output : Path
-        An existing folder. Results of an earlier demo in it are replaced.
+        An existing folder. Results of an earlier demo in it are replaced; anything else is left alone.
     say : callable
         Takes each line of the story.
     on_event : callable
@@ -90,11 +93,12 @@ def run_demo(
     Raises
     ------
     FileError
-        If ``output`` cannot be written.
+        If ``output`` cannot be written, or holds something that is not of an earlier demo and would be replaced.
     ModelError
         If the bundled models are not installed.
     """
     started = time.monotonic()
+    _claim(output)
     image, reference = load_sample(SAMPLE), load_reference(SAMPLE)
     corrected, reviewed = load_correction(SAMPLE)
     drawn = len(np.unique(reference.data)) - 1
@@ -192,6 +196,22 @@ def _write_picture(path: Path, image: Image, reference: np.ndarray, labels: np.n
         picture = mark_boundaries(picture, outlined.astype(np.int64), color=ink, mode="inner")
     with writing(path) as draft:
         draft.write_bytes(imagecodecs.png_encode(np.rint(picture * 255).astype(np.uint8)))
+
+
+def _claim(output: Path) -> None:
+    """Make sure that what will be replaced is an earlier demo's, not somebody's training set or model."""
+    mark = output / MARK
+    if mark.exists():
+        return
+    names = ("training_set", "scores.json", *(f"{name}-tuned" for name in MODELS), *(f"export{s}" for s in EXPORTS))
+    if taken := next((name for name in names if (output / name).exists()), ""):
+        raise FileError(
+            f"{output / taken} is not of an earlier demo and would be replaced; choose another output folder"
+        )
+    try:
+        mark.write_text("The results in this folder are replaced when the demo runs again.\n", encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"nothing can be written to {output}: {error.strerror}") from error
 
 
 def _fresh(folder: Path) -> Path:
