@@ -148,7 +148,7 @@ class Image:
         if self.channel_axis != "S" or self.channels != 4:
             return self
         alpha = np.asarray(self.take("S", 3).data)
-        if alpha.min() != alpha.max():
+        if alpha.min() != alpha.max() or not alpha.max():
             raise ImageError(
                 "the image is RGBA with transparent pixels; expected grey or RGB. Flatten it onto a background "
                 "(in Fiji: Image > Type > RGB Color) and try again"
