@@ -138,7 +138,7 @@ class Image:
         return replace(self, data=data, axes=self.axes.replace(axis, ""), pixel_size=sizes, unit=self.unit)
 
     def without_alpha(self) -> Image:
-        """Return an RGBA image as RGB if its alpha is opaque; any other image as it is.
+        """Return an RGBA image as RGB if its alpha is the same everywhere; any other image as it is.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Image:
         if self.channel_axis != "S" or self.channels != 4:
             return self
         alpha = np.asarray(self.take("S", 3).data)
-        if alpha.min() != alpha.max() or not alpha.max():
+        if alpha.min() != alpha.max():
             raise ImageError(
                 "the image is RGBA with transparent pixels; expected grey or RGB. Flatten it onto a background "
                 "(in Fiji: Image > Type > RGB Color) and try again"
