@@ -164,10 +164,10 @@ class TestWhatCannotBeTrained:
         assert ran.code == 2
         assert ran.err == ["error: unknown model family 'bogus'; installed are maskrcnn, unet"]
 
-    def test_images_without_labels_are_left_out_and_named(self, finetune, folders):
-        (folders[1] / "b.tif").unlink()
-        # goes on to the next error, so that nothing is trained here
-        finetune("--labels-are", "classes", "--classes", "a,b")
+    def test_one_class_is_no_inside_and_border(self, finetune, folders):
+        for path in folders[1].iterdir():
+            tifffile.imwrite(path, (tifffile.imread(path) > 0).astype(np.uint8))
+        assert "would forget the border; give each object a number of its own" in finetune()
 
 
 def test_images_without_labels_are_named(folders, unet, run):

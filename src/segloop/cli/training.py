@@ -222,6 +222,11 @@ def _training_set(
                 f"the only number in the labels, besides 0, is {max(numbers)}; a class is its number: save such masks "
                 "as 0 and 1, or use --labels-are instances if each file shows one object"
             )
+        if not names and "border" in known_classes and numbers <= {0, 1}:
+            raise LabelsError(
+                f"the labels know one class only, but the model learns {', '.join(known_classes)} and would forget the "
+                "border; give each object a number of its own, or name what to learn: --classes background,object"
+            )
         classes = _semantic_classes(names, known_classes, max(numbers))
     else:
         classes = _names(material.classes) if task is Task.INSTANCE else ()
