@@ -135,10 +135,12 @@ def test_ctrl_c_ends_with_130_and_one_line(unet, tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # a test run started in the background ignores Ctrl-C, and its children would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not out.exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (130, "error: interrupted\n")
     assert list(out.iterdir()) == []
