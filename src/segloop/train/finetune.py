@@ -370,4 +370,7 @@ def _crop(model: Trainable, images: list[TrainingImage], side: int) -> tuple[int
     divisor = model.divisor
     largest = [max(image.labels.shape[axis] * image.zooms[axis] for image in images) for axis in range(model.spec.ndim)]
     wanted = [side] * model.spec.ndim if model.spec.ndim == 2 else [side // 8, side // 3, side // 3]
-    return tuple(max(divisor, math.ceil(min(a, b) / divisor) * divisor) for a, b in zip(wanted, largest))
+    # in the plane, two pixels at the lowest level: batch norm has no variance of a batch of one and a single pixel
+    least = [divisor] * (model.spec.ndim - 2) + [2 * divisor] * 2
+    sides = (math.ceil(min(a, b) / divisor) * divisor for a, b in zip(wanted, largest))
+    return tuple(max(side, low) for side, low in zip(sides, least))
