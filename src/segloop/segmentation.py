@@ -156,9 +156,6 @@ def segment_events(
     if settings.object_size is not AUTO and model.spec.object_size:
         zoom = model.spec.object_size / settings.object_size
     elif settings.object_size is not AUTO:
-        notices.append(f"the model {model.spec.name!r} was not told the size of its objects; object size is not used")
-        yield Notice(notices[-1])
-    elif settings.object_size is not AUTO:
         notices.append(f"object size is left out: it is not known how large the objects of {model.spec.name!r} are")
         yield Notice(notices[-1])
     shape = image.spatial_shape() if model.spec.ndim == 3 else image.spatial_shape()[-2:]
