@@ -17,8 +17,8 @@ USES = {
 }
 FAILURES = """- Nuclei under about 8 or over 100 pixels: say the object size, so that the image is scaled.
 - Crowded or strongly stained tissue (H&E): clearly worse than fluorescence, see the table.
-- Few training images: brightfield (13) and stained on light ground (23) are little more than represented. In brightfield
-  smears, whole transparent cells are taken for nuclei beside the nuclei themselves.
+- Few training images: brightfield (13) and stained on light ground (23) are little more than represented. In
+  brightfield smears, whole transparent cells are taken for nuclei beside the nuclei themselves.
 - Anything but nuclei: whole cells, bacteria, organelles. Fine-tune, or train a model of your own."""
 
 

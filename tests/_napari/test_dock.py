@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from napari.settings import get_settings
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QPushButton
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QPushButton, QTabBar
 
 from segloop._napari.dock import WIDTH
 from segloop._napari.plugin import SegloopDock
@@ -20,10 +20,9 @@ def inputs(dock):
     kinds = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox)
     for kind in kinds:
         for widget in dock.findChildren(kind):
-            # the parts that Qt builds its own inputs from
-            if not isinstance(widget.parent(), QAbstractSpinBox | QComboBox) and not widget.objectName().startswith(
-                "qt_"
-            ):
+            # Qt builds its own inputs from parts
+            part = isinstance(widget.parent(), QAbstractSpinBox | QComboBox | QTabBar)
+            if not part and not widget.objectName().startswith("qt_"):
                 yield widget
 
 

@@ -205,9 +205,14 @@ def test_long_jobs_do_not_use_up_the_pool(qtbot):
     gc.collect()
 
 
-def test_words():
+def test_words(monkeypatch):
     assert [in_words(s) for s in (0.42, 12.3, 99, 180, 4800)] == ["0.4 s", "12 s", "99 s", "3 min", "1 h 20 min"]
     assert Countdown().left(0, 10) == ""
+    countdown = Countdown()
+    monkeypatch.setattr("time.monotonic", lambda: countdown._start + 20)
+    assert countdown.left(2, 10) == "80 s left"
+    assert countdown.left(2, 10, limit=50) == "30 s left"
+    assert countdown.left(2, 10, limit=10) == "0.0 s left"
     assert explain(ImageError("the image has\nno pixels")) == "the image has no pixels"
     assert "not enough memory" in explain(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert explain(KeyError("x")) == "Unexpected error (KeyError): 'x'"

@@ -96,6 +96,16 @@ def test_the_same_run_replaces_its_own_result_but_never_an_edit(qtbot, dock, blo
     assert second.data[3, 3] == 7
 
 
+def test_a_reviewed_result_is_kept_as_it_is(qtbot, dock, blobs):
+    dock._viewer.add_image(blobs)
+    run(qtbot, dock)
+    dock.correct.whole.click()
+    (first,) = results(dock)
+    run(qtbot, dock)
+    assert len(results(dock)) == 2 and not first.visible
+    assert dock.correct.share.value() == 0
+
+
 def test_an_edit_that_was_taken_back_is_none(qtbot, dock, blobs):
     dock._viewer.add_image(blobs)
     run(qtbot, dock)
@@ -140,6 +150,7 @@ def test_one_channel_of_many(qtbot, dock, blobs):
     run(qtbot, dock)
     assert results(dock) == []
     assert "2 channels" in dock.status.text()
+    assert "2 channels" in dock.segment.channel_field.reason
     assert dock.segment.run.isEnabled()
     dock.segment.channel.setCurrentIndex(2)
     dock.segment.channel.activated.emit(2)
@@ -277,6 +288,14 @@ def test_the_window_stays_alive_during_a_run(qtbot, dock, large):
     gaps = np.sort(np.diff(beats))
     assert gaps[-1] < 0.25 + own  # the result arrives
     assert gaps[-2] < 0.25
+
+
+def test_models_made_elsewhere_appear_when_the_list_is_opened(qtbot, dock, untrained):
+    store.save_model(store.load_model(untrained), "elsewhere")
+    assert dock.session.find_model("elsewhere") is None
+    dock.segment.model.showPopup()
+    dock.segment.model.hidePopup()
+    assert "elsewhere" in dock.segment.model.items() and dock.segment.model.current() == untrained
 
 
 def test_models_that_vanish(qtbot, dock):

@@ -87,8 +87,15 @@ class Chooser(QComboBox):
 class ModelChooser(Chooser):
     """Chooses a model by name."""
 
+    opening = Signal()
+
     def __init__(self) -> None:
         super().__init__("No model installed")
+
+    def showPopup(self) -> None:
+        """Tell that the list is about to be seen, so that models made elsewhere can be shown, too."""
+        self.opening.emit()
+        super().showPopup()
 
     def show_models(self, models: Sequence[ModelInfo], current: str) -> None:
         """Show the models, each with what it finds."""

@@ -16,11 +16,11 @@ CLASS_COLORS = ("#3fb7ff", "#ffb000", "#e5484d", "#46c46a", "#b57bee", "#ff7ac6"
 
 
 def from_objects(objects: pd.DataFrame) -> pd.DataFrame:
-    """Arrange the objects of a segmentation as napari shows them: one row per label, ``COLUMNS`` first."""
-    table = objects.copy()
-    table.insert(0, "index", table["label"].astype(int))
-    rest = [column for column in table.columns if column not in COLUMNS]
-    return table[[*(column for column in COLUMNS if column in table.columns), *rest]].reset_index(drop=True)
+    """Arrange the objects of a segmentation as napari shows them: one row per label, ``COLUMNS`` and no more.
+
+    napari writes the whole row into its status bar. What can be measured is measured when it is exported.
+    """
+    return objects.assign(index=objects["label"].astype(int))[list(COLUMNS)].reset_index(drop=True)
 
 
 def class_features(labels: np.ndarray, classes: tuple[str, ...], origin: str = "model") -> pd.DataFrame:

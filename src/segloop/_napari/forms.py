@@ -73,11 +73,11 @@ class SettingsForm(QWidget):
         try:
             self.value(**{f.name: f.default for f in dataclasses.fields(self._kind) if f.name not in self.fields})
         except SettingsError as error:
-            self._blame(str(error))
+            self.blame(str(error))
         self.changed.emit()
 
-    def _blame(self, reason: str) -> None:
-        # the error names the setting by its label
+    def blame(self, reason: str) -> None:
+        """Mark the field that an error is about; the error names the setting by its label."""
         labels = {f.name: f.metadata["label"] for f in dataclasses.fields(self._kind)}
         named = [name for name in self.fields if labels[name].lower() in reason.lower()]
         for name in named or list(self.fields)[:1]:

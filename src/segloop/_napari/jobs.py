@@ -8,6 +8,7 @@ a widget or the session: it gets frozen copies.
 from __future__ import annotations
 
 import io
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -216,12 +217,20 @@ class Countdown:
     def __init__(self) -> None:
         self._start = time.monotonic()
 
-    def left(self, done: int, total: int) -> str:
-        """Return the time left in words, such as "12 s left"; "" when there is nothing to go by yet."""
+    def left(self, done: int, total: int, limit: float = math.inf) -> str:
+        """Return the time left in words, such as "12 s left"; "" when there is nothing to go by yet.
+
+        Parameters
+        ----------
+        done, total : int
+            Steps.
+        limit : float
+            Seconds from the start after which the work ends in any case.
+        """
         elapsed = time.monotonic() - self._start
         if not done or elapsed < 1:
             return ""
-        return f"{in_words(elapsed / done * (total - done))} left"
+        return f"{in_words(max(0, min(elapsed / done * (total - done), limit - elapsed)))} left"
 
 
 def in_words(seconds: float) -> str:

@@ -143,7 +143,7 @@ class CorrectPanel(QWidget):
             (self.clear, self.clear_requested),
             (self.add, self.add_requested),
         ):
-            source.pressed.connect(signal)
+            source.clicked.connect(signal)
 
     def show_share(self, share: float) -> None:
         """Show how much of the image is reviewed, in [0, 1]."""

@@ -80,6 +80,11 @@ class Curves(QWidget):
             self.before.setVisible(True)
             self._add(self._score, self.score_curve, 0, score)
 
+    def show_after(self, score: float) -> None:
+        """Mark the score of the trained model at the last epoch."""
+        if self._loss:
+            self._add(self._score, self.score_curve, self._loss[-1][0], score)
+
     def add_epoch(self, epoch: int, loss: float, score: float) -> None:
         """Draw one more epoch; a score that is NaN is left out."""
         self._add(self._loss, self.loss_curve, epoch, loss)
@@ -87,5 +92,7 @@ class Curves(QWidget):
 
     def _add(self, points: list[tuple[float, float]], curve: pg.PlotDataItem, x: float, y: float) -> None:
         if math.isfinite(y):
+            if points and points[-1][0] == x:
+                points.pop()
             points.append((x, y))
             curve.setData([p[0] for p in points], [p[1] for p in points])

@@ -76,7 +76,7 @@ class ExportPanel(QWidget):
         self.format.chosen.connect(self._on_format)
         self.path.textEdited.connect(self.path_edited)
         self.browse.clicked.connect(self._on_browse)
-        self.export.pressed.connect(self.export_requested)
+        self.export.clicked.connect(self.export_requested)
 
     def show_formats(self, formats: tuple[Format, ...]) -> None:
         """Offer these formats."""

@@ -93,9 +93,9 @@ class FinetunePanel(QWidget):
         self.base.chosen.connect(self.base_chosen)
         self.name.textEdited.connect(self.name_edited)
         self.progress.end_requested.connect(self.stop_requested)
-        self.start.pressed.connect(self.start_requested)
-        self.keep.pressed.connect(self.keep_requested)
-        self.discard.pressed.connect(self.discard_requested)
+        self.start.clicked.connect(self.start_requested)
+        self.keep.clicked.connect(self.keep_requested)
+        self.discard.clicked.connect(self.discard_requested)
 
     def build_form(self, kind: type) -> None:
         """Make the advanced settings from their dataclass; the time has a row of its own."""

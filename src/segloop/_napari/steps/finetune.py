@@ -34,6 +34,7 @@ class FinetuneStep(Step):
         self._summary: work.TrainingSetSummary | None = None
         panel.source_chosen.connect(self._on_source)
         panel.base_chosen.connect(self._on_base)
+        panel.base.opening.connect(self.session.reload_models)
         panel.name_edited.connect(self._on_name)
         panel.start_requested.connect(self.start)
         panel.stop_requested.connect(self.stop)
@@ -171,7 +172,7 @@ class FinetuneStep(Step):
         self.discard()
         self._stop = threading.Event()
         self._notices = []
-        self._countdown = Countdown()
+        self._countdown, self._limit = Countdown(), settings.minutes * 60
         self.panel.result.show_text("")
         self.panel.reason.show_text("")
         # before the job: what is imported and drawn here lets Qt events in, and events of the job would come
@@ -199,9 +200,12 @@ class FinetuneStep(Step):
                 self._countdown = Countdown()
                 self.panel.curves.begin(epochs)
                 self.panel.progress.advance(0, epochs, f"Epoch 0 of {epochs}")
-                self.say(f"Learning from {train} region(s); {held} kept out to score the model. You can go on working.")
+                regions = f"{train} region{'s' * (train != 1)}"
+                self.say(f"Learning from {regions}; {held} kept out to score the model. You can go on working.")
             case Scored(stage="before", score=score):
                 self.panel.curves.show_before(score)
+            case Scored(stage="after", score=score):
+                self.panel.curves.show_after(score)
             case EpochDone(epoch=epoch, epochs=epochs, loss=loss, score=score):
                 self.panel.curves.add_epoch(epoch, loss, score)
                 self.panel.progress.advance(epoch, epochs, self._progress_text(epoch, epochs))
@@ -216,13 +220,13 @@ class FinetuneStep(Step):
     def _progress_text(self, epoch: int, epochs: int) -> str:
         if self._stop.is_set():
             return "Stopping …"
-        left = self._countdown.left(epoch, epochs)
+        left = self._countdown.left(epoch, epochs, self._limit)
         return f"Epoch {epoch} of {epochs}" + (f" · {left}" if left else "")
 
     @guarded
     def _on_done(self, finetuned: work.Finetuned) -> None:
         result = finetuned.result
-        scores = f"{result.metric}: {_score(result.before)} before, {_score(result.after)} after"
+        scores = f"Held-out score {_score(result.before)} before, {_score(result.after)} after ({result.metric})"
         if finetuned.folder is not None:
             self.panel.result.show_text(f"Better. {scores}.", "good")
             self._take(finetuned)

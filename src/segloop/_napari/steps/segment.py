@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,36 +10,22 @@ from typing import TYPE_CHECKING, Any
 import napari.layers
 import numpy as np
 
-from segloop._napari import features, work
+from segloop._napari import work
 from segloop._napari.choosers import describe_model
 from segloop._napari.jobs import Countdown, Job, in_words
 from segloop._napari.layers import Placement, choose_level, freeze_image, guess_layer_axes, level_shapes
 from segloop._napari.panels.segment import ALL_CHANNELS, SegmentPanel
-from segloop._napari.session import Origin
+from segloop._napari.results import Run, deliver
 from segloop._napari.steps.step import Step, guarded
-from segloop.errors import ImageError, ModelError
+from segloop.errors import ImageError, ModelError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone
 from segloop.image import check_axes
 from segloop.settings import AUTO
-from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
-    from segloop.segmentation import Segmentation, SegmentSettings
+    from segloop.segmentation import Segmentation
 
 AXIS_WORDS = {"T": "times", "C": "channels", "Z": "planes", "Y": "rows", "X": "columns", "S": "colours"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run was asked to do, as the window remembers it while the work goes on."""
-
-    image: weakref.ref[napari.layers.Image]
-    name: str
-    axes: str
-    channel: int
-    place: Placement
-    model: ModelInfo
-    settings: SegmentSettings
 
 
 class SegmentStep(Step):
@@ -57,6 +42,7 @@ class SegmentStep(Step):
         panel.axes_edited.connect(self._on_axes)
         panel.channel_chosen.connect(self._on_channel)
         panel.model_chosen.connect(self.session.choose_model)
+        panel.model.opening.connect(self.session.reload_models)
         panel.run_requested.connect(self.run)
         panel.cancel_requested.connect(self.cancel)
         self.watch.layers_changed.connect(self._on_layers)
@@ -113,11 +99,18 @@ class SegmentStep(Step):
 
     def _on_channel(self, number: int) -> None:
         self._channel = number
+        self._forgive()
 
     def _on_settings(self) -> None:
         self._allow()
 
+    def _forgive(self) -> None:
+        """Take away the marks that the last run left."""
+        for field in (self.panel.image_field, self.panel.channel_field, self.panel.model_field):
+            field.show_reason("")
+
     def _show_image(self) -> None:
+        self._forgive()
         self._channel = ALL_CHANNELS
         layer = self.image
         if layer is None:
@@ -191,7 +184,7 @@ class SegmentStep(Step):
         self._run = Run(weakref.ref(layer), layer.name, axes, self._channel, place, model, settings)
         self._notices = []
         self._countdown = Countdown()
-        self.panel.model_field.show_reason("")
+        self._forgive()
         self.panel.show_running(True)
         self.say(f"Segmenting {layer.name} with {model.name} …")
         self.job = self.begin(
@@ -221,8 +214,16 @@ class SegmentStep(Step):
 
     def fail(self, error: Exception) -> None:
         """Tell the user of an error, and mark the input that it is about."""
-        if isinstance(error, ModelError):
-            self.panel.model_field.show_reason(str(error))
+        match error:
+            case ModelError():
+                self.panel.model_field.show_reason(str(error))
+            case ImageError() if self.panel.channel_field.isHidden():
+                self.panel.image_field.show_reason(str(error))
+            case ImageError():
+                self.panel.channel_field.show_reason(str(error))
+            case SettingsError() if self.panel.form is not None:
+                self.panel.form.blame(str(error))
+                self.panel.advanced.expand()
         super().fail(error)
 
     def _on_cancelled(self) -> None:
@@ -236,65 +237,15 @@ class SegmentStep(Step):
     @guarded
     def _on_done(self, segmented: work.Segmented) -> None:
         run, result = self._run, segmented.result
-        layer, kept = self._deliver(run, segmented)
+        layer, kept = deliver(self.viewer, self.session, run, segmented)
         self.viewer.layers.selection.active = layer
         text = _summary(result)
         notices = [*dict.fromkeys([*self._notices, *result.notices])]
         if kept:
-            notices.append(f"You edited the earlier result, so it is kept: {kept} (hidden).")
+            notices.append(f"You edited or reviewed the earlier result, so it is kept: {kept} (hidden).")
         if run.image() is None or run.image() not in self.watch:
             notices.append(f"The image {run.name} was removed meanwhile.")
         self.say("\n".join([text, *notices]), "warning" if notices else "good")
-
-    def _deliver(self, run: Run, segmented: work.Segmented) -> tuple[napari.layers.Labels, str]:
-        """Put a result into the viewer; return its layer, and the name of an edited earlier result that was kept."""
-        result = segmented.result
-        labels = run.place.to_layer(_editable(result.labels.data))
-        classes = result.labels.classes
-        table = features.from_objects(result.objects)
-        image = run.image()
-        earlier = None if image is None else self.session.result_of(image, run.model.name, list(self.viewer.layers))
-        kept = ""
-        if earlier is not None:
-            origin = self.session.origins[earlier]
-            same = earlier.data.shape == labels.shape and bool(origin.classes and origin.task == "semantic") == bool(
-                classes
-            )
-            if same and features.checksum(np.asarray(earlier.data)) == origin.untouched:
-                earlier.data = labels
-                earlier.features = table
-                earlier.visible = True
-                self._remember(earlier, run, segmented, labels)
-                return earlier, ""
-            earlier.visible = False
-            kept = earlier.name
-        # given at once: napari maps the whole image each time that a colormap is set
-        colors = {"colormap": features.class_colors()} if classes else {}
-        name = f"{run.name} – {run.model.name}"
-        layer = napari.layers.Labels(labels, name=name, features=table, **colors, **run.place.keywords())
-        # known before it is in the viewer: the Correct step looks it up when the layer comes
-        self._remember(layer, run, segmented, labels)
-        self.viewer.add_layer(layer)
-        return layer, kept
-
-    def _remember(self, layer: napari.layers.Labels, run: Run, segmented: work.Segmented, labels: np.ndarray) -> None:
-        classes = segmented.result.labels.classes
-        self.session.origins[layer] = Origin(
-            image=run.image,
-            axes=run.axes,
-            channel=run.channel,
-            task="semantic" if classes else "instance",
-            classes=classes or (run.model.classes if run.model.task == "instance" else ()),
-            model=run.model.name,
-            untouched=features.checksum(labels),
-            provenance=segmented.provenance,
-        )
-        layer.metadata["segloop"] = segmented.provenance
-
-
-def _editable(labels: np.ndarray) -> np.ndarray:
-    """Return the labels as numbers with room for more, in an array of the layer's own."""
-    return np.array(labels, dtype=np.uint16 if labels.dtype.itemsize < 2 else labels.dtype)
 
 
 def _source(layer: napari.layers.Image) -> str:
