@@ -79,6 +79,12 @@ class TestTiff:
         with pytest.raises(ImageError, match=r"a\.tif: axes 'YX' name 2 dimensions, but the image has 3"):
             read_image(path, "YX")
 
+    @pytest.mark.parametrize(("shape", "axes"), [((5, 3, 64, 80), "ZSYX"), ((2, 5, 3, 64, 80), "TZSYX")])
+    def test_planar_colour_stacks_keep_their_colour_axis(self, shape, axes, tmp_path):
+        tifffile.imwrite(tmp_path / "planar.tif", np.zeros(shape, np.uint8), photometric="rgb", planarconfig="separate")
+        opened = open_image(tmp_path / "planar.tif")
+        assert (opened.image.axes, opened.axes_guessed) == (axes, True)
+
     def test_colour(self, tmp_path):
         path = tmp_path / "a.tif"
         tifffile.imwrite(path, noise(20, 30, 3, dtype=np.uint8), photometric="rgb")

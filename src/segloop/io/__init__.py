@@ -110,7 +110,7 @@ def open_image(path: str | Path, axes: str = "") -> OpenedImage:
     source = _reader(path, "image", lambda known: known.read_image)(path)
     shape = tuple(int(n) for n in source.data.shape)
     try:
-        letters = axes or source.axes or guess_axes(shape, True if source.rgb else None)
+        letters = axes or source.axes or source.guess or guess_axes(shape, True if source.rgb else None)
         # a file may give the distance of planes without a unit, in which case it is relative to a pixel
         image = Image(source.data, letters, source.pixel_size, source.unit or "pixel", stem_of(path))
     except ImageError as error:

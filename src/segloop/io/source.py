@@ -25,6 +25,8 @@ class Source:
         Names of the label values, for label files that carry them.
     rgb : bool
         Whether the last axis is known to hold the samples of a colour.
+    guess : str
+        What the axes probably are, where the file says some of them only; else "".
     """
 
     data: Any
@@ -33,3 +35,4 @@ class Source:
     unit: str = ""
     classes: tuple[str, ...] = ()
     rgb: bool = False
+    guess: str = ""

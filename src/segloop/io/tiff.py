@@ -49,7 +49,9 @@ def read(path: Path) -> Source:
             axes = _axes(series)
             sizes, unit = _calibration(tif)
             own = _own_notes(tif)
-            rgb = axes.endswith("S") or (not axes and _is_colour(series))
+            colour = not axes and _is_colour(series)
+            rgb = axes.endswith("S") or (colour and str(series.axes).endswith("S"))
+            guess = _numbered_axes(str(series.axes)) if colour else ""
             shape, large = series.shape, series.nbytes > LAZY_BYTES
             data = None if large else series.asarray()
         if large:
@@ -57,7 +59,7 @@ def read(path: Path) -> Source:
         if own.get("axes") and math.prod(own.get("shape", ())) == math.prod(shape) and not large:
             # Our own files say also the axes of length 1, which TIFF readers leave out.
             axes, data = own["axes"], np.asarray(data).reshape(own["shape"])
-        return Source(data, axes, sizes, unit, tuple(own.get("classes", ())), rgb)
+        return Source(data, axes, sizes, unit, tuple(own.get("classes", ())), rgb, guess)
 
 
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
@@ -128,6 +130,15 @@ def _axes(series: tifffile.TiffPageSeries) -> str:
     if "S" in axes and not _is_colour(series):
         return ""
     return axes if all(axis in AXES for axis in axes) else ""
+
+
+def _numbered_axes(axes: str) -> str:
+    """Give letters to the axes that the reader only numbers ("Q"), when it knows the others: "QSYX" is "ZSYX"."""
+    free = [axis for axis in "ZT" if axis not in axes]
+    if axes.count("Q") > len(free) or "S" not in axes:
+        return ""
+    names = iter(reversed(free[: axes.count("Q")]))
+    return "".join(next(names) if axis == "Q" else axis for axis in axes)
 
 
 def _is_colour(series: tifffile.TiffPageSeries) -> bool:
