@@ -189,7 +189,12 @@ class Job(QObject):
     def _open_activity(self, total: int) -> None:
         self._close_activity()
         # tqdm would print a bar to the terminal too, and fail where there is none
-        self._activity = progress(total=total, desc=self.title, file=io.StringIO())
+        activity = progress(total=total, desc=self.title, file=io.StringIO())
+        # making the bar lets Qt events in as well: short work may have ended, and the job be deleted, meanwhile
+        if self._deleted.is_set() or not self.is_running:
+            activity.close()
+            return
+        self._activity = activity
         # a dock that is closed while the work runs must not leave a bar behind
         self.destroyed.connect(self._activity.close)
 
