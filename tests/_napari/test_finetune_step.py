@@ -74,6 +74,8 @@ def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):
     assert info.version == 1 and info.parent.startswith("fresh")
     assert "0.500 before, 0.750 after" in ready.finetune.result.text()
     assert ready.segment.model.current() == "better"
+    assert ready.finetune.base.current() == "better"
+    assert ready.finetune.name.text() == "better"
     curves = ready.finetune.curves
     assert len(curves.loss_curve.getData()[0]) == 2
     assert list(curves.loss_curve.getData()[0]) == [1, 2]
@@ -142,4 +144,5 @@ def test_an_error_in_training_is_told_and_the_panel_lives_on(qtbot, ready, error
         finetune(qtbot, ready)
     assert errors == ["the loss is not finite; use a smaller learning rate"]
     assert ready.finetune.reason.text() == errors[0]
+    qtbot.waitUntil(ready.finetune.start.isEnabled, timeout=PATIENCE)
     assert ready.finetune.start.isEnabled() and ready.finetune.start.isVisibleTo(ready.finetune)

@@ -176,6 +176,9 @@ class Job(QObject):
             return
         self.is_running = False
         self._close_activity()
+        # closing the bar lets Qt events in
+        if self._deleted.is_set():
+            return
         match outcome:
             case Done(result) if not self._stop.is_set():
                 self.done.emit(result)

@@ -69,6 +69,7 @@ class FinetuneStep(Step):
             self._show_base()
 
     def _on_base(self, name: str) -> None:
+        self.panel.reason.show_text("")
         self._base = name
         self._named = False
         self._show_base()
@@ -100,6 +101,7 @@ class FinetuneStep(Step):
         self._summarize()
 
     def _on_source(self, _: Path) -> None:
+        self.panel.reason.show_text("")
         self._summarize()
 
     def _summarize(self) -> None:
@@ -120,7 +122,7 @@ class FinetuneStep(Step):
     def _on_count_failed(self, error: Exception) -> None:
         self._summary = None
         self._allow()
-        self.panel.reason.show_text(str(error))
+        self.panel.reason.show_text(str(error), "reason")
 
     def _allow(self) -> None:
         """Say what will be used, and allow to start if it can be."""
@@ -139,7 +141,6 @@ class FinetuneStep(Step):
             self.panel.uses.show_text(f"{images}, {content} in reviewed regions. Nothing else is used.")
         ready = self.panel.form is not None and summary is not None and summary.images > 0
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
-        self.panel.reason.show_text("")
         self.panel.start.setEnabled(bool(ready and self.base is not None and not problem and self.job is None))
 
     def _name_problem(self) -> str:
@@ -247,7 +248,9 @@ class FinetuneStep(Step):
         folder = finetuned.folder
         self.session.reload_models()
         self.session.choose_model(finetuned.name)
-        self._named = False
+        # the next round goes on from here
+        self._base, self._named = finetuned.name, False
+        self._show_base()
         version = folder.name if folder is not None else ""
         self.say(f"Saved as {finetuned.name}, version {version}, and chosen. Press Run to segment with it.", "good")
 
@@ -282,8 +285,7 @@ class FinetuneStep(Step):
     def _on_ended(self) -> None:
         self.job = None
         self.panel.show_running(False)
-        ready = self._summary is not None and self._summary.images > 0
-        self.panel.start.setEnabled(ready and not self.panel.name_field.reason)
+        self.count()
 
 
 def _score(score: float) -> str:
