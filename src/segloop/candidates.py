@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+
+from segloop.painting import choose_objects, draw_objects, frozen, grid_cell, paint, pixel_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +44,90 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def paste(self, score: float, overlap: float, min_area: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the objects into label images, box by box, the best score on top.
+    def choose(self, score: float, overlap: float, min_area: int) -> Chosen:
+        """Decide which objects are shown, and measure them, without drawing a plane.
+
+        Objects are taken plane by plane, the best score first, in the order of their numbers where scores are equal.
 
         Parameters
         ----------
         score : float in [0, 1]
             Objects below it are left out.
         overlap : float in [0, 1]
-            Objects of which a larger share lies under better ones are left out: mostly the same object found twice.
+            Objects of which a larger share lies under better ones that are shown are left out: mostly the same object
+            found twice.
         min_area : int
             Objects with fewer visible pixels are left out.
+        """
+        # stable order: planes, then scores, then first come; the result does not depend on ties
+        order = np.lexsort((np.arange(len(self)), self.objects, -self.scores, self.planes))
+        order = order[self.scores[order] >= score]
+        starts = np.flatnonzero(np.diff(self.objects[order], prepend=-1, append=-1))
+        if not len(order):
+            starts = np.zeros(1, np.int64)
+        planes = self.planes[order[starts[:-1]]]
+        height, width = self.shape[1:]
+        boxes, masks = frozen(self.boxes, np.float32), frozen(self.masks, np.uint8)
+        regions = frozen(pixel_regions(boxes, (height, width)), np.int64)
+        measured = np.zeros((len(planes), 7), np.int64)
+        # from the first object of each plane to that of the next
+        edges = np.flatnonzero(np.diff(planes, prepend=-1, append=-1)) if len(planes) else np.zeros(1, np.int64)
+        for first, end in itertools.pairwise(edges.tolist()):
+            own = frozen(order[starts[first] : starts[end]], np.int64)
+            own_starts = frozen(starts[first : end + 1] - starts[first], np.int64)
+            cell = grid_cell(regions[own], (height, width))
+            measured[first:end] = choose_objects(
+                boxes, masks, regions, own, own_starts, height, width, cell, float(overlap), int(min_area)
+            )
+        shown = np.flatnonzero(measured[:, 0])
+        lengths = np.diff(starts)[shown]
+        ends = np.cumsum(lengths)
+        places = np.arange(lengths.sum()) + np.repeat(starts[shown] - (ends - lengths), lengths)
+        area = measured[shown, 0]
+        return Chosen(
+            index=order[starts[shown]],
+            planes=planes[shown],
+            area=area,
+            centroid=measured[shown, 1:3] / area[:, None],
+            bbox=measured[shown, 3:],
+            pieces=order[places],
+            starts=np.concatenate([[0], ends]).astype(np.int64),
+        )
+
+    def draw(self, chosen: Chosen, plane: int, rows: slice, columns: slice) -> np.ndarray:
+        """Draw a block of the label image.
+
+        Blocks put together are the whole label image, however it is cut.
+
+        Parameters
+        ----------
+        chosen : Chosen
+            What :meth:`choose` of these candidates gave.
+        plane : int
+        rows, columns : slice
+            Start and stop of the block, within the plane.
+
+        Returns
+        -------
+        uint32 (rows, columns)
+            0 for background, 1…L over all planes, the best score on top.
+        """
+        top, bottom, _ = rows.indices(self.shape[1])
+        left, right, _ = columns.indices(self.shape[2])
+        out = np.zeros((max(0, bottom - top), max(0, right - left)), np.uint32)
+        first, end = np.searchsorted(chosen.planes, [plane, plane + 1]).tolist()
+        boxes, masks = frozen(self.boxes, np.float32), frozen(self.masks, np.uint8)
+        pieces, starts = frozen(chosen.pieces, np.int64), frozen(chosen.starts, np.int64)
+        draw_objects(out, top, left, boxes, masks, pieces, starts, first, end)
+        return out
+
+    def paste(self, score: float, overlap: float, min_area: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the objects into label images, the best score on top.
+
+        Parameters
+        ----------
+        score, overlap, min_area
+            As :meth:`choose` takes them.
 
         Returns
         -------
@@ -60,30 +136,47 @@ class Candidates:
         chosen : int64 (L,)
             Index of a candidate of object 1…L, for its score and class.
         """
-        labels = np.zeros(self.shape, np.uint32)
-        chosen: list[int] = []
-        # stable order: planes, then scores, then first come; the result does not depend on ties
-        order = np.lexsort((np.arange(len(self)), self.objects, -self.scores, self.planes))
-        order = order[self.scores[order] >= score]
-        for pieces in np.split(order, np.flatnonzero(np.diff(self.objects[order])) + 1):
-            if len(pieces) and self._draw(pieces, labels, len(chosen) + 1, overlap, min_area):
-                chosen.append(int(pieces[0]))
-        return labels, np.asarray(chosen, np.int64)
+        chosen = self.choose(score, overlap, min_area)
+        everything = slice(None)
+        labels = np.empty(self.shape, np.uint32)
+        for plane in range(self.shape[0]):
+            labels[plane] = self.draw(chosen, plane, everything, everything)
+        return labels, chosen.index
 
-    def _draw(self, pieces: np.ndarray, labels: np.ndarray, number: int, overlap: float, min_area: int) -> bool:
-        plane = labels[self.planes[pieces[0]]]
-        drawn = [rasterize(self.masks[index], self.boxes[index], plane.shape) for index in pieces]
-        if len(drawn) == 1:
-            region, mask = drawn[0]
-        else:
-            region, mask = _union(drawn)
-        target = plane[region]
-        free = mask & (target == 0)
-        visible, whole = int(free.sum()), int(mask.sum())
-        if visible < max(1, min_area) or whole - visible > overlap * whole:
-            return False
-        target[free] = number
-        return True
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Which candidates are shown as objects 1…L, planes in order and in each plane from the best score down.
+
+    Area, centroid and box are of the visible pixels, as ``labels.object_table`` measures them on the drawn plane.
+
+    Parameters
+    ----------
+    index : int64 (L,)
+        A candidate of each object, for its score and class.
+    planes : int64 (L,)
+    area : int64 (L,)
+        Visible pixels, at least 1.
+    centroid : float64 (L, 2)
+        Row and column, in pixels; pixel (0, 0) has its centre at 0, 0.
+    bbox : int64 (L, 4)
+        First row, first column, end row, end column (exclusive).
+    pieces : int64 (K,)
+        The candidates of all objects, object after object.
+    starts : int64 (L + 1,)
+        Where each object's begin in ``pieces``.
+    """
+
+    index: np.ndarray
+    planes: np.ndarray
+    area: np.ndarray
+    centroid: np.ndarray
+    bbox: np.ndarray
+    pieces: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,32 +206,9 @@ def rasterize(mask: np.ndarray, box: np.ndarray, shape: tuple[int, ...]) -> tupl
     region : (slice, slice)
         Rows and columns in the plane.
     inside : bool, shaped like the region
-        Probability, interpolated bilinearly, of at least one half.
+        Probability, interpolated bilinearly in float32, of at least one half.
     """
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    rows, columns = _pixels(y0, y1, shape[0]), _pixels(x0, x1, shape[1])
-    vertical = _weights(rows, y0, y1, mask.shape[0])
-    horizontal = _weights(columns, x0, x1, mask.shape[1])
-    return (rows, columns), vertical @ mask.astype(np.float32) @ horizontal.T >= 127.5
-
-
-def _pixels(low: float, high: float, length: int) -> slice:
-    start = min(max(0, int(np.floor(low))), length)
-    return slice(start, max(start, min(length, int(np.ceil(high)))))
-
-
-def _weights(pixels: slice, low: float, high: float, cells: int) -> np.ndarray:
-    """Bilinear weights of the cells (columns) for each pixel centre (rows)."""
-    centers = (np.arange(pixels.start, pixels.stop, dtype=np.float32) + 0.5 - low) * (
-        cells / max(high - low, 1e-6)
-    ) - 0.5
-    return np.clip(1 - np.abs(centers[:, None] - np.arange(cells, dtype=np.float32)), 0, 1)
-
-
-def _union(drawn: list[tuple[Region, np.ndarray]]) -> tuple[Region, np.ndarray]:
-    low = [min(region[axis].start for region, _ in drawn) for axis in (0, 1)]
-    high = [max(region[axis].stop for region, _ in drawn) for axis in (0, 1)]
-    mask = np.zeros((high[0] - low[0], high[1] - low[1]), bool)
-    for region, part in drawn:
-        mask[tuple(slice(side.start - a, side.stop - a) for side, a in zip(region, low))] |= part
-    return (slice(low[0], high[0]), slice(low[1], high[1])), mask
+    top, left, bottom, right = pixel_regions(np.asarray(box, np.float32)[None], (shape[0], shape[1]))[0].tolist()
+    inside = np.zeros((bottom - top, right - left), np.uint8)
+    paint(inside, top, left, frozen(mask, np.uint8), frozen(box, np.float32), np.uint8(0), np.uint8(1))
+    return (slice(top, bottom), slice(left, right)), inside.view(bool)
