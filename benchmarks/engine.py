@@ -1,0 +1,161 @@
+"""SegLoop as the benchmarks run it: precisions, models with fixed numbers of detections, scores, counts of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from field import Field
+from torch.utils.flop_counter import FlopCounterMode
+
+import segloop
+from segloop.events import Event, SegmentStarted, TileDone
+from segloop.metrics import instance_scores
+from segloop.models import device
+from segloop.models.registry import get_family
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_PRECISIONS = {"fp32": "FLOAT32", "bf16": "BFLOAT16"}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all sections share.
+
+    Parameters
+    ----------
+    field : Field
+    threads, repeats : int
+    maskrcnn, unet : str
+        Names or folders of the models.
+    sides : tuple of int
+        Of the images of the memory section, in pixels.
+    formats : tuple of str
+        "ome-zarr", "tiff".
+    stardist_python, stardist_model : Path or None
+    scratch : Path
+        Folder for what is written.
+    say : callable
+        Told of progress.
+    """
+
+    field: Field
+    threads: int
+    repeats: int
+    maskrcnn: str
+    unet: str
+    sides: tuple[int, ...]
+    formats: tuple[str, ...]
+    stardist_python: Path | None
+    stardist_model: Path | None
+    scratch: Path
+    say: Callable[[str], object]
+
+    @cached_property
+    def image(self) -> segloop.Image:
+        """The field as an image."""
+        return segloop.Image(self.field.image, "YX", name="field")
+
+    @cached_property
+    def megapixels(self) -> float:
+        """Of the field, in units of 1024²."""
+        return self.field.image.size / 1024**2
+
+    @cached_property
+    def limit(self) -> dict[str, float]:
+        """Best convolution throughput of this machine by precision, GFLOP/s; measured when first asked for."""
+        from sections.limit import best_throughput
+
+        return {precision: best_throughput(DTYPES[precision]) for precision in hardware_precisions()}
+
+
+def hardware_precisions() -> tuple[str, ...]:
+    """Return "fp32", and "bf16" where the CPU multiplies it in hardware."""
+    return ("fp32", "bf16") if device.has_fast_bfloat16() else ("fp32",)
+
+
+def precisions() -> tuple[str, ...]:
+    """Return those of :func:`hardware_precisions` that this version of SegLoop can be asked for."""
+    return hardware_precisions() if _can_choose_precision() else ("fp32",)
+
+
+def _can_choose_precision() -> bool:
+    return any(field.name == "precision" for field in fields(segloop.SegmentSettings))
+
+
+def settings(precision: str, **others: Any) -> segloop.SegmentSettings:
+    """Return settings for "fp32" or "bf16" on the CPU."""
+    if _can_choose_precision():
+        others["precision"] = getattr(device.Precision, _PRECISIONS[precision])
+    return segloop.SegmentSettings(device=device.Device.CPU, **others)
+
+
+def with_detections(model: Any, proposals: int, detections: int) -> Any:
+    """Return a copy of a Mask R-CNN that finds ``detections`` objects in each tile, however low their scores."""
+    numbers = dict(model.spec.architecture)
+    numbers |= {"proposals": proposals, "detections": detections, "box_score": 0.0}
+    other = type(model)(replace(model.spec, architecture=numbers))
+    other.module.load_state_dict(model.module.state_dict())
+    return other
+
+
+def untrained(family: str, size: str, channels: int, seed: int = 0) -> Any:
+    """Return a model with fresh weights that finds nuclei in grey images."""
+    torch.manual_seed(seed)
+    built = get_family(family)
+    spec = built.new_spec(f"{size}-untrained", ("nucleus",), channels, 2, size)
+    return built.build(replace(spec, repeat_grey=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a field was cut: number and sides of the tiles, and the detections in all of them (0 for a U-Net)."""
+
+    tiles: int
+    tile: tuple[int, ...]
+    detections: int
+
+
+def plan_of(model: Any, image: segloop.Image, chosen: segloop.SegmentSettings) -> Plan:
+    """Segment once and look at what comes by."""
+    started: list[SegmentStarted] = []
+    done = []
+    found = []
+    predict = model.predict
+
+    def counting(tiles: torch.Tensor) -> Any:
+        parts = predict(tiles)
+        found.extend(len(part.scores) for part in parts if hasattr(part, "masks"))
+        return parts
+
+    def watch(event: Event) -> None:
+        if isinstance(event, SegmentStarted):
+            started.append(event)
+        if isinstance(event, TileDone):
+            done.append(event)
+
+    model.predict = counting
+    try:
+        segloop.segment(model, image, chosen, watch)
+    finally:
+        del model.predict
+    # a run that starts over, with smaller tiles for want of memory, says so
+    return Plan(started[-1].tiles, tuple(started[-1].tile), sum(found))
+
+
+def gigaflops(model: Any, image: segloop.Image) -> float:
+    """Count the multiplications and additions of a segmentation in float32, in units of 10⁹."""
+    with FlopCounterMode(display=False) as counter:
+        segloop.segment(model, image, settings("fp32"))
+    return counter.get_total_flops() / 1e9
+
+
+def accuracy(field: Field, labels: np.ndarray) -> dict[str, float]:
+    """Score labels, unsigned integers (Y, X), against the field's reference."""
+    scores = instance_scores(field.labels, labels, (0.5, 0.7))
+    return {"AP50": scores.ap(0.5), "AP70": scores.ap(0.7), "objects": int(scores.tp[0] + scores.fp[0])}
