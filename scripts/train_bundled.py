@@ -10,9 +10,12 @@ each epoch; started again, training goes on from it. At the end the model's fold
 from __future__ import annotations
 
 import argparse
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +34,14 @@ from segloop.train.fit import Fit, FitSettings
 AUGMENTATION = Augmentation(zoom_low=0.6, zoom_high=1.8, rotate=True, intensity=0.6, invert=0.1, colour=0.5)
 
 
-def nuclei_spec(name: str) -> ModelSpec:
-    """The spec of a bundled model before training."""
+def nuclei_spec(name: str, architecture: Mapping[str, Any]) -> ModelSpec:
+    """The spec of a bundled model before training; ``architecture`` has what differs from the size's own numbers."""
     family = get_family({"nuclei-unet": "unet", "nuclei-maskrcnn": "maskrcnn"}[name])
     classes = ("background", "nucleus", "border") if name == "nuclei-unet" else ("nucleus",)
     spec = family.new_spec(name, classes, channels=3, ndim=2, size="small")
     return replace(
         spec,
+        architecture={**spec.architecture, **architecture},
         repeat_grey=True,
         normalization=Normalization(low=1.0, high=99.8, joint=True),
         license="CC0-1.0",
@@ -61,10 +65,11 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--architecture", type=json.loads, default={}, help="numbers other than the size's, as JSON")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
 
-    spec = nuclei_spec(options.name)
+    spec = nuclei_spec(options.name, options.architecture)
     model = get_family(spec.family).build(spec)
     images = read_nuclei(options.data, {0, 1, 2, 3, 4} - {HELD_OUT_FOLD})
     diameters = [d for item in images for d in np.sqrt(4 * np.bincount(item.labels.ravel())[1:] / np.pi) if d > 0]

@@ -25,6 +25,7 @@ class MaskRCNNModel(TorchModel):
     """A Mask R-CNN with its spec."""
 
     module: MaskRCNN
+    network: MaskRCNN
     divisor = 32
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -50,7 +51,7 @@ class MaskRCNNModel(TorchModel):
     def features(self, tiles: Tensor) -> dict[str, Tensor]:
         """Compute the feature pyramid of tiles, float32 (N, C, Y, X)."""
         self.check_tiles(tiles)
-        return self.module.features(tiles.to(self.device).contiguous(memory_format=torch.channels_last))
+        return self.network.features(tiles.to(self.device).contiguous(memory_format=torch.channels_last))
 
     @torch.inference_mode()
     def detect(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[Instances]:
@@ -62,13 +63,13 @@ class MaskRCNNModel(TorchModel):
                 classes.cpu().numpy(),
                 np.zeros((len(boxes), 0, 0), np.float32),
             )
-            for boxes, scores, classes in self.module.detect(features, size)
+            for boxes, scores, classes in self.network.detect(features, size)
         ]
 
     @torch.inference_mode()
     def masks(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> list[Tensor]:
         """Fill boxes, per tile float32 (N, 4) and int64 (N,) in 1…K; per tile float32 (N, 28, 28) in [0, 1]."""
-        return self.module.masks(features, boxes, classes)
+        return self.network.masks(features, boxes, classes)
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The five losses of Mask R-CNN; what is not reviewed is no example of anything."""

@@ -22,7 +22,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import fastrcnn_loss, maskrcnn_inference
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, batched_nms, clip_boxes_to_image, remove_small_boxes
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -34,8 +34,10 @@ LEVELS = ("0", "1", "2", "3")
 STRIDES = (4, 8, 16, 32)
 LIMIT_AREA = 512 * 512
 """Pixels of a tile that the limits on proposals and detections are meant for; larger tiles may have more."""
-MASK_BATCH = 256
-"""Boxes whose masks are computed at once."""
+MASK_BATCH = 64
+"""Boxes whose masks are computed at once: few enough for the processor's cache."""
+SURE, CROWDED = 0.5, 0.4
+"""A tile is crowded if this share of its proposals became detections with at least this score; it then gets more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,10 @@ class MaskRCNNConfig:
         Anchor sides per pyramid level. A fifth level, pooled from the fourth, is added if there are five.
     aspect_ratios : tuple of float
     proposals_train, proposals : int
-        Proposals per image kept for the heads, in training and at inference.
+        Proposals kept for the heads: per image in training, per 512 × 512 pixels at inference. There, a tile with
+        many objects gets more, up to ``detections``.
+    proposal_score : float
+        Least score of a proposal at inference.
     proposal_nms, box_nms : float
         IoU above which the lesser of two proposals, or of two boxes of a class, is dropped.
     box_score : float
@@ -91,7 +96,8 @@ class MaskRCNNConfig:
     anchors: tuple[tuple[float, ...], ...] = ((8.0, 11.3), (16.0, 22.6), (32.0, 45.2), (64.0, 90.5))
     aspect_ratios: tuple[float, ...] = (1.0,)
     proposals_train: int = 500
-    proposals: int = 1000
+    proposals: int = 400
+    proposal_score: float = 0.01
     proposal_nms: float = 0.7
     box_nms: float = 0.5
     box_score: float = 0.05
@@ -145,6 +151,7 @@ _COUNTS = (
     "sampling_points",
 )
 _SHARES = (
+    "proposal_score",
     "proposal_nms",
     "box_nms",
     "box_score",
@@ -166,6 +173,8 @@ RESNET50 = MaskRCNNConfig(
     anchors=((32.0,), (64.0,), (128.0,), (256.0,), (512.0,)),
     aspect_ratios=(0.5, 1.0, 2.0),
     proposals_train=1000,
+    proposals=1000,
+    proposal_score=0.0,
     rpn_foreground=0.7,
     box_samples=256,
     box_positive=0.25,
@@ -258,8 +267,9 @@ class MaskRCNN(nn.Module):
             bg_iou_thresh=config.rpn_background,
             batch_size_per_image=config.rpn_samples,
             positive_fraction=config.rpn_positive,
-            pre_nms_top_n={"training": 2 * config.proposals_train, "testing": 2 * config.proposals},
-            post_nms_top_n={"training": config.proposals_train, "testing": config.proposals},
+            # proposals for inference are made by _propose
+            pre_nms_top_n={"training": 2 * config.proposals_train, "testing": 0},
+            post_nms_top_n={"training": config.proposals_train, "testing": 0},
             nms_thresh=config.proposal_nms,
             score_thresh=0.0,
         )
@@ -294,24 +304,85 @@ class MaskRCNN(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Stage 1. Normalised images, float32 (N, C, Y, X), to the pyramid's maps by name."""
-        maps: dict[str, Tensor] = self.backbone((images - self.mean) / self.std)
-        return {name: feature.float() for name, feature in maps.items()}
+        """Stage 1. Normalised images, float32 (N, C, Y, X), to the pyramid's maps by name, in the weights' dtype."""
+        scaled = ((images - self.mean) / self.std).to(next(self.backbone.parameters()).dtype)
+        maps: dict[str, Tensor] = self.backbone(scaled.contiguous(memory_format=torch.channels_last))
+        return maps
 
     def detect(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Stage 2. Boxes float32 (N, 4), scores (N,) and classes (N,) of each image of ``size`` (Y, X), best first."""
-        shapes = [size] * len(features[LEVELS[0]])
         # a larger tile holds more objects: the limits are per 512 × 512 pixels
         share = max(1.0, size[0] * size[1] / LIMIT_AREA)
-        config = self.config
-        self.rpn._pre_nms_top_n["testing"] = math.ceil(2 * config.proposals * share)
-        self.rpn._post_nms_top_n["testing"] = math.ceil(config.proposals * share)
-        self.roi_heads.detections_per_img = math.ceil(config.detections * share)
-        proposals, _ = self.rpn(self._image_list(features, size), dict(features))
+        most, all_of_them = (math.ceil(number * share) for number in (self.config.proposals, self.config.detections))
+        self.roi_heads.detections_per_img = all_of_them
+        raw = self._raw_proposals(features, size)
+        while True:
+            proposals = self._propose(raw, size, most)
+            found = self._detect(features, size, proposals)
+            sure = max(int((scores >= SURE).sum()) for _, scores, _ in found)
+            if sure < CROWDED * most or most >= all_of_them:
+                return found
+            most = min(2 * most, all_of_them)
+
+    def _detect(
+        self, features: Mapping[str, Tensor], size: tuple[int, int], proposals: list[Tensor]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        shapes = [size] * len(proposals)
         pooled = self.roi_heads.box_roi_pool(features, proposals, shapes)
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
-        boxes, scores, classes = self.roi_heads.postprocess_detections(logits, deltas, proposals, shapes)
+        boxes, scores, classes = self.roi_heads.postprocess_detections(
+            logits.float(), deltas.float(), proposals, shapes
+        )
         return list(zip(boxes, scores, classes))
+
+    def _raw_proposals(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[list[tuple[Tensor, ...]]]:
+        """Per image and level: scores (N,), deltas (N, 4) and anchors (N, 4) of what may hold an object."""
+        maps = list(features.values())
+        logits, deltas = self.rpn.head(maps)
+        anchors = self._anchors(maps, size)
+        least = torch.logit(torch.tensor(self.config.proposal_score, dtype=torch.float64)).item()
+        found = []
+        for image in range(len(maps[0])):
+            levels = []
+            for level, own in enumerate(anchors):
+                # rows, columns, anchors of a place: the order of torchvision's anchors
+                score = logits[level][image].permute(1, 2, 0).reshape(-1).float()
+                places = torch.where(score > least)[0]
+                delta = deltas[level][image].permute(1, 2, 0).reshape(-1, 4)
+                levels.append((score[places], delta[places].float(), own[places]))
+            found.append(levels)
+        return found
+
+    def _propose(self, raw: list[list[tuple[Tensor, ...]]], size: tuple[int, int], most: int) -> list[Tensor]:
+        """Boxes of each image that may hold an object, float32 (N, 4), N at most ``most``, best first.
+
+        As torchvision's proposal network, but that only the best anchors of a level become boxes.
+        """
+        found = []
+        for levels in raw:
+            boxes, scores, numbers = [], [], []
+            for level, (score, delta, anchor) in enumerate(levels):
+                best = score.topk(min(2 * most, len(score))).indices
+                boxes.append(self.rpn.box_coder.decode_single(delta[best], anchor[best]))
+                scores.append(score[best])
+                numbers.append(torch.full_like(best, level))
+            clipped = clip_boxes_to_image(torch.cat(boxes), size)
+            sure, level_of = torch.cat(scores), torch.cat(numbers)
+            keep = remove_small_boxes(clipped, self.rpn.min_size)
+            keep = keep[batched_nms(clipped[keep], sure[keep], level_of[keep], self.config.proposal_nms)][:most]
+            found.append(clipped[keep])
+        return found
+
+    def _anchors(self, maps: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Anchors of each level, float32 (N, 4)."""
+        generator = self.rpn.anchor_generator
+        grid = [feature.shape[-2:] for feature in maps]
+        strides = [
+            [torch.tensor(n // shape[axis], device=maps[0].device) for axis, n in enumerate(size)] for shape in grid
+        ]
+        generator.set_cell_anchors(torch.float32, maps[0].device)
+        anchors: list[Tensor] = generator.grid_anchors(grid, strides)
+        return anchors
 
     def masks(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> list[Tensor]:
         """Stage 3. Fill boxes of each image: float32 (N, 28, 28) in [0, 1]; each class has a mask of its own."""
@@ -325,12 +396,12 @@ class MaskRCNN(nn.Module):
         for some, numbers in zip(boxes.split(MASK_BATCH), classes.split(MASK_BATCH)):
             if len(some):
                 logits = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(own, [some], [(0, 0)])))
-                parts.append(maskrcnn_inference(logits, [numbers])[0][:, 0])
+                parts.append(maskrcnn_inference(logits.float(), [numbers])[0][:, 0])
         return torch.cat(parts)
 
     def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the five losses of the paper: objectness and boxes of proposals; classes, boxes, masks of objects."""
-        features = self.features(images)
+        features = {name: feature.float() for name, feature in self.features(images).items()}
         size = (images.shape[-2], images.shape[-1])
         shapes = [size] * len(images)
         heads = self.roi_heads

@@ -1,16 +1,21 @@
-"""RoIAlign (He et al. 2017, https://arxiv.org/abs/1703.06870, section 3), written with ``grid_sample``.
+"""RoIAlign (He et al. 2017, https://arxiv.org/abs/1703.06870, section 3), forward and backward, fast on a CPU.
 
 The numbers are those of ``torchvision.ops.roi_align`` with a fixed ``sampling_ratio``. torchvision's CPU kernel is
-single-threaded, and its backward pass takes most of a training step; bilinear sampling of a grid has neither fault.
+single-threaded, and its backward pass takes most of a training step. Averaging bilinear samples is a product of two
+small matrices, one per axis, so the kernels in ``roi_kernels`` work axis by axis on maps with channels last. On other
+devices torchvision's own kernels are fast, and are used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
+from torchvision.ops import roi_align as torchvision_roi_align
 
 
 def roi_align(
@@ -20,9 +25,10 @@ def roi_align(
 
     Parameters
     ----------
-    feature : float32 (C, H, W)
+    feature : float32 or bfloat16 (C, H, W)
+        Fastest with channels last in memory.
     boxes : float32 (N, 4)
-        x0, y0, x1, y1 in image pixels.
+        x0, y0, x1, y1 in image pixels. No gradient flows to them.
     cells : int
     scale : float
         Feature cells per image pixel, 1 / stride.
@@ -34,42 +40,48 @@ def roi_align(
 
     Returns
     -------
-    float32 (N, C, cells, cells)
+    (N, C, cells, cells) of the feature's dtype, channels last in memory
     """
-    channels, height, width = feature.shape
-    count = len(boxes)
-    if count == 0:
-        return feature.new_zeros((0, channels, cells, cells))
-    offset = 0.5 if aligned else 0.0
-    corners = boxes.float() * scale - offset
-    start, size = corners[:, :2], corners[:, 2:] - corners[:, :2]
-    if not aligned:
-        size = size.clamp(min=1.0)
-    steps = (torch.arange(cells * points, device=feature.device, dtype=torch.float32) + 0.5) / (cells * points)
-    xs = start[:, :1] + steps * size[:, :1]
-    ys = start[:, 1:] + steps * size[:, 1:]
-    # grid_sample's -1 and 1 are the centres of the outermost cells; clamping to them is roi_align's rule at the border
-    grid_x = (2 / max(width - 1, 1)) * xs - 1
-    grid_y = (2 / max(height - 1, 1)) * ys - 1
-    side = cells * points
-    grid = torch.stack(
-        [grid_x[:, None, :].expand(count, side, side), grid_y[:, :, None].expand(count, side, side)], dim=-1
-    )
-    sampled = F.grid_sample(
-        feature.unsqueeze(0),
-        grid.reshape(1, count * side, side, 2),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=True,
-    )
-    # samples more than one cell outside the map count as 0
-    inside_x = (xs >= -1) & (xs <= width)
-    inside_y = (ys >= -1) & (ys <= height)
-    if not bool(inside_x.all() & inside_y.all()):
-        inside = (inside_y[:, :, None] & inside_x[:, None, :]).reshape(1, 1, count * side, side)
-        sampled = sampled * inside
-    pooled = F.avg_pool2d(sampled, points)
-    return pooled.reshape(channels, count, cells, cells).transpose(0, 1)
+    if feature.device.type != "cpu":
+        # torchvision has no kernel for bfloat16
+        pooled = torchvision_roi_align(feature.float()[None], [boxes.float()], cells, scale, points, aligned)
+        return pooled.to(feature.dtype)
+    pooled: Tensor = _CpuRoIAlign.apply(feature, boxes, cells, scale, points, aligned)
+    return pooled
+
+
+class _CpuRoIAlign(torch.autograd.Function):
+    """RoIAlign by the kernels of ``roi_kernels``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, feature: Tensor, boxes: Tensor, cells: int, scale: float, points: int, aligned: bool
+    ) -> Tensor:
+        from segloop.models import roi_kernels
+
+        ctx.geometry = (boxes.detach().float().numpy(), cells, scale, points, aligned)
+        ctx.shape, ctx.dtype = feature.shape, feature.dtype
+        last = feature.detach().permute(1, 2, 0).contiguous()
+        out = torch.empty((len(boxes), cells, cells, feature.shape[0]), dtype=feature.dtype)
+        roi_kernels.pool(_array(last), *ctx.geometry, _array(out))
+        return out.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        from segloop.models import roi_kernels
+
+        channels, height, width = ctx.shape
+        spread = torch.zeros((height, width, channels), dtype=torch.float32)
+        last = gradient.float().permute(0, 2, 3, 1).contiguous()
+        roi_kernels.spread(last.numpy(), *ctx.geometry, spread.numpy())
+        return spread.permute(2, 0, 1).to(ctx.dtype), None, None, None, None, None
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """The tensor's memory as an array; NumPy has no bfloat16, so its bits are taken."""
+    bits: np.ndarray = tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+    return bits
 
 
 class PyramidRoIAlign(nn.Module):
@@ -101,20 +113,26 @@ class PyramidRoIAlign(nn.Module):
     def forward(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Return float32 (sum of N, C, cells, cells) for the boxes of all images, one image after another."""
-        maps = [features[name].float() for name in self.strides]
+        """Return (sum of N, C, cells, cells) for the boxes of all images, one image after another."""
+        maps = [features[name] for name in self.strides]
         scales = [1 / stride for stride in self.strides.values()]
         parts = []
         for image, own in enumerate(boxes):
             levels = self.levels(own)
-            out = maps[0].new_zeros((len(own), maps[0].shape[1], self.cells, self.cells))
-            for level, (feature, scale) in enumerate(zip(maps, scales)):
-                index = torch.where(levels == level)[0]
-                if len(index):
-                    pooled = roi_align(feature[image], own[index], self.cells, scale, self.points, self.aligned)
-                    out = out.index_copy(0, index, pooled)
+            found = [
+                (index, roi_align(feature[image], own[index], self.cells, scale, self.points, self.aligned))
+                for level, (feature, scale) in enumerate(zip(maps, scales))
+                if len(index := torch.where(levels == level)[0])
+            ]
+            if len(found) == 1:
+                parts.append(found[0][1])
+                continue
+            shape = (len(own), maps[0].shape[1], self.cells, self.cells)
+            out = torch.empty(shape, dtype=maps[0].dtype, device=maps[0].device, memory_format=torch.channels_last)
+            for index, pooled in found:
+                out = out.index_copy(0, index, pooled)
             parts.append(out)
-        return torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def levels(self, boxes: Tensor) -> Tensor:
         """The level of each box, int64 (N,), 0 the finest."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+import itertools
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from segloop.errors import ModelError
+from segloop.models.inference import inference_copy
 from segloop.models.protocol import ModelSpec
 
 
@@ -19,16 +21,32 @@ class TorchModel:
     def __init__(self, spec: ModelSpec, module: nn.Module) -> None:
         self.spec = spec
         self.module = module.eval()
+        self.precision = torch.float32
+        self._twin: tuple[tuple[Any, ...], nn.Module] | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
 
-    def to(self, device: torch.device) -> Self:
-        """Move the weights to ``device`` in place and return the model."""
+    def to(self, device: torch.device, precision: torch.dtype | None = None) -> Self:
+        """Move the weights to ``device`` in place and return the model.
+
+        ``precision`` is that of predictions from now on, float32 or bfloat16; the weights stay float32.
+        """
         self.module.to(device)
+        self.precision = self.precision if precision is None else precision
         return self
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that predicts: a copy of ``module`` made for inference, renewed when its weights have changed."""
+        tensors = list(itertools.chain(self.module.parameters(), self.module.buffers()))
+        # in-place changes raise a tensor's version; a tensor in another's place has another address
+        state = (self.precision, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        if self._twin is None or self._twin[0] != state:
+            self._twin = (state, inference_copy(self.module, self.precision))
+        return self._twin[1]
 
     def check_tiles(self, tiles: Tensor) -> None:
         """Raise ModelError unless ``tiles`` is (N, C, [Z], Y, X) with the model's channels and divisible sides."""

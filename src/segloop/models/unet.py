@@ -135,8 +135,8 @@ class UNetModel(TorchModel):
         """Predict tiles, float32 (N, C, [Z], Y, X); one ScoreMap per tile."""
         self.check_tiles(tiles)
         layout = torch.channels_last if self.spec.ndim == 2 else torch.channels_last_3d
-        logits = self.module(tiles.to(self.device).contiguous(memory_format=layout))
-        return [ScoreMap(scores) for scores in F.softmax(logits.float(), dim=1).cpu().contiguous().numpy()]
+        logits = self.network(tiles.to(self.device, self.precision).contiguous(memory_format=layout))
+        return [ScoreMap(scores) for scores in F.softmax(logits.float(), dim=1).cpu().numpy()]
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Cross-entropy and soft Dice over reviewed pixels."""

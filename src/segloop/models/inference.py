@@ -1,0 +1,55 @@
+"""Inference: a copy of a network that computes the same numbers faster."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+Module = TypeVar("Module", bound=nn.Module)
+
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
+
+
+def inference_copy(module: Module, dtype: torch.dtype) -> Module:
+    """Return a copy of ``module`` for inference, in ``dtype``.
+
+    Batch norms with running statistics are folded into the convolutions before them (the same affine map, one pass
+    over memory less), weights lie with channels last, as the fast convolutions want them.
+    """
+    twin = copy.deepcopy(module).eval().requires_grad_(False)
+    fold_norms(twin)
+    for parameter in twin.parameters():
+        parameter.data = parameter.data.to(dtype)
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    for buffer in twin.buffers():
+        if buffer.is_floating_point():
+            buffer.data = buffer.data.to(dtype)
+    return twin
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Fold each batch norm that follows a convolution, among the children of one module, into it; in place."""
+    before: nn.Module | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, NORMS) and isinstance(before, CONVOLUTIONS):
+            weight, bias = fuse_conv_bn_weights(
+                before.weight,
+                before.bias,
+                child.running_mean,  # type: ignore[arg-type]
+                child.running_var,  # type: ignore[arg-type]
+                child.eps,
+                child.weight,
+                child.bias,
+            )
+            before.weight, before.bias = nn.Parameter(weight.detach(), False), nn.Parameter(bias.detach(), False)
+            setattr(module, name, nn.Identity())
+        else:
+            fold_norms(child)
+        before = child
