@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from segloop.candidates import Candidates, Region, rasterize
+from segloop.agreement import connected, meeting, one_to_one, rearrange, shared_pixels
+from segloop.candidates import Candidates
 from segloop.models.protocol import Instances
+from segloop.painting import pixel_regions
 from segloop.tiling import Tile
 
 TOUCH = 2.0
@@ -27,6 +29,98 @@ PART = 0.8
 """A piece of which this share, in what both tiles see, lies in a piece of another tile is of the same object."""
 
 
+class Joiner:
+    """Takes the instances of the tiles of one plane as they come, and joins them into candidates.
+
+    What comes out does not depend on the order in which the tiles come.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Y, X of the plane, in the tiles' pixels.
+    plane : int
+        Written into the candidates.
+    """
+
+    def __init__(self, shape: tuple[int, int], plane: int) -> None:
+        self._shape, self._plane = shape, plane
+        self._tiles: list[Tile] = []
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._count = 0
+        # one array that grows: the masks are nearly all of the memory
+        self._masks = np.empty((0, 28, 28), np.uint8)
+
+    def add(self, tile: Tile, found: Instances) -> None:
+        """Take what was found in a tile, in its pixels; of what other tiles see better nothing is kept.
+
+        Masks may also be uint8, in 255ths.
+        """
+        keep = np.flatnonzero(belongs(tile, found.boxes, self._shape))
+        offset = np.array([tile.outer[1].start, tile.outer[0].start] * 2, np.float32)
+        boxes = found.boxes[keep].astype(np.float32) + offset
+        self._tiles.append(tile)
+        self._parts.append((boxes, found.scores[keep].astype(np.float32), found.classes[keep].astype(np.int64)))
+        masks = found.masks[keep]
+        if masks.dtype != np.uint8:
+            masks = np.rint(masks * 255).astype(np.uint8)
+        if not self._count:
+            self._masks = np.empty((0, *masks.shape[1:]), np.uint8)
+        first, self._count = self._count, self._count + len(keep)
+        if self._count > len(self._masks):
+            self._masks.resize((max(self._count, len(self._masks) * 5 // 4), *masks.shape[1:]), refcheck=False)
+        self._masks[first : self._count] = masks
+
+    def join(self) -> Candidates:
+        """Join all that was taken; to be called once."""
+        pieces = self._gather()
+        everything = np.arange(len(pieces.boxes))
+        group = connected(len(everything), _same(pieces, everything))
+        # of each group the deepest whole one, with the best score of its whole ones; if none is whole, all
+        scores = pieces.scores.copy()
+        whole = np.flatnonzero(~pieces.cut)
+        whole = whole[np.lexsort((whole, -pieces.scores[whole], -pieces.depth[whole], group[whole]))]
+        firsts = np.flatnonzero(np.diff(group[whole], prepend=-1))
+        best = whole[firsts]
+        if len(best):
+            scores[best] = np.maximum.reduceat(pieces.scores[whole], firsts)
+        seen_whole = np.zeros(len(everything), bool)
+        seen_whole[group[best]] = True
+        rest = np.flatnonzero(~seen_whole[group])
+        rest = rest[~_covered(pieces, rest, np.sort(best), scores)]
+        # pieces that agree, and parts of each other, form one object
+        objects = everything.copy()
+        links = np.concatenate([_links(group, rest), _parts(pieces, rest)])
+        objects[rest] = connected(len(everything), links)[rest]
+        np.maximum.at(scores, objects[rest], pieces.scores[rest])
+        scores[rest] = scores[objects[rest]]
+        keep = np.sort(np.concatenate([best, rest]))
+        return Candidates(
+            boxes=pieces.boxes[keep],
+            scores=scores[keep],
+            classes=pieces.classes[keep],
+            masks=_only(pieces.masks, keep),
+            objects=np.unique(objects[keep], return_inverse=True)[1].astype(np.int64),
+            planes=np.full(len(keep), self._plane, np.int64),
+            shape=(1, *self._shape),
+        )
+
+    def _gather(self) -> _Pieces:
+        order = sorted(range(len(self._tiles)), key=lambda place: _frame(self._tiles[place]))
+        tiles = [self._tiles[place] for place in order]
+        lengths = np.array([len(boxes) for boxes, _, _ in self._parts])
+        starts = np.cumsum(lengths) - lengths
+        self._masks.resize((self._count, *self._masks.shape[1:]), refcheck=False)
+        if self._count and order != sorted(order):
+            places = np.concatenate([np.arange(starts[place], starts[place] + lengths[place]) for place in order])
+            rearrange(self._masks.reshape(self._count, -1), places)
+        boxes, scores, classes = (np.concatenate([self._parts[place][k] for place in order]) for k in range(3))
+        sources = np.repeat(np.arange(len(tiles)), lengths[order])
+        ends = np.cumsum(lengths[order])[:-1]
+        depth = np.concatenate([_depth(tile, own, self._shape) for tile, own in zip(tiles, np.split(boxes, ends))])
+        frames = np.array([_frame(tile) for tile in tiles], np.int64)
+        return _Pieces(boxes, scores, classes, self._masks, sources, frames, depth <= TOUCH, depth, self._shape)
+
+
 def join_instances(tiles: Sequence[Tile], found: Sequence[Instances], shape: tuple[int, int], plane: int) -> Candidates:
     """Turn the instances of all tiles of one plane into candidates in the plane's coordinates.
 
@@ -37,43 +131,16 @@ def join_instances(tiles: Sequence[Tile], found: Sequence[Instances], shape: tup
     Parameters
     ----------
     tiles, found : sequences of equal length
+        In any order: the result is the same.
     shape : (int, int)
         Y, X of the plane, in the tiles' pixels.
     plane : int
         Written into the candidates.
     """
-    pieces = _gather(tiles, found, shape)
-    keep = np.zeros(len(pieces.boxes), bool)
-    scores = pieces.scores.copy()
-    links = _Links(len(keep))
-    for first, second in _same(pieces, tiles):
-        links.join(first, second)
-    for group in links.groups(np.arange(len(keep))):
-        if len(whole := group[~pieces.cut[group]]):
-            best = whole[np.lexsort((-pieces.scores[whole], -pieces.depth[whole]))[0]]
-            keep[best] = True
-            scores[best] = pieces.scores[whole].max()
-        else:
-            keep[group] = True
-    whole, rest = np.flatnonzero(keep & ~pieces.cut), np.flatnonzero(keep & pieces.cut)
-    covered = np.array([pieces.is_covered(int(piece), whole, scores) for piece in rest], bool)
-    keep[rest[covered]] = False
-    rest = rest[~covered]
-    for first, second in _parts(pieces, tiles, rest):
-        links.join(first, second)
-    objects = np.arange(len(keep))
-    for group in links.groups(rest):
-        objects[group] = group[0]
-        scores[group] = scores[group].max()
-    return Candidates(
-        boxes=pieces.boxes[keep],
-        scores=scores[keep],
-        classes=pieces.classes[keep],
-        masks=pieces.masks[keep],
-        objects=np.unique(objects[keep], return_inverse=True)[1].astype(np.int64),
-        planes=np.full(int(keep.sum()), plane, np.int64),
-        shape=(1, *shape),
-    )
+    joiner = Joiner(shape, plane)
+    for tile, own in zip(tiles, found, strict=True):
+        joiner.add(tile, own)
+    return joiner.join()
 
 
 def stack_candidates(parts: Sequence[Candidates], shape: tuple[int, int]) -> Candidates:
@@ -86,112 +153,30 @@ def stack_candidates(parts: Sequence[Candidates], shape: tuple[int, int]) -> Can
         boxes=np.concatenate([part.boxes for part in parts]) * pixel,
         scores=np.concatenate([part.scores for part in parts]),
         classes=np.concatenate([part.classes for part in parts]),
-        masks=np.concatenate([part.masks for part in parts]),
+        masks=np.concatenate([part.masks for part in parts]) if len(parts) > 1 else parts[0].masks,
         objects=np.concatenate([part.objects + offset for part, offset in zip(parts, offsets)]),
         planes=np.concatenate([part.planes for part in parts]),
         shape=(len(parts), *shape),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pieces:
-    """The instances of all tiles in the plane's coordinates, and what their tile says of them.
+def belongs(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Whether a tile answers for each box: other tiles see the others better, or they lie outside the plane.
 
-    ``sources`` is the tile's number, ``cut`` whether a border of the tile cuts the instance, ``depth`` the distance of
-    its box to the nearest such border. ``drawn`` holds masks on pixels, once they were needed.
-    """
+    It does where the box has a pixel in the plane, and is centred less than half of the tile's margin from its inner
+    part or reaches into it.
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    masks: np.ndarray
-    sources: np.ndarray
-    cut: np.ndarray
-    depth: np.ndarray
-    shape: tuple[int, int]
-    drawn: dict[int, tuple[Region, np.ndarray]]
+    Parameters
+    ----------
+    tile : Tile
+    boxes : float32 (N, 4)
+        x0, y0, x1, y1 in pixels of the tile.
+    shape : (int, int)
+        Y, X of the plane, in the tile's pixels.
 
-    def draw(self, index: int) -> tuple[Region, np.ndarray]:
-        """The mask of an instance on the plane's pixels: a region and bool of its shape."""
-        if index not in self.drawn:
-            self.drawn[index] = rasterize(self.masks[index], self.boxes[index], self.shape)
-        return self.drawn[index]
-
-    def shared(self, first: int, second: int, common: Region) -> tuple[int, int, int]:
-        """Pixels in ``common`` of the first mask, of the second, and of both."""
-        a, b = self._crop(first, common), self._crop(second, common)
-        region = tuple(slice(max(s.start, t.start), min(s.stop, t.stop)) for s, t in zip(a[0], b[0]))
-        both = 0
-        if all(side.stop > side.start for side in region):
-            cropped = [part[_relative(region, place)] for place, part in (a, b)]
-            both = int(np.count_nonzero(cropped[0] & cropped[1]))
-        return int(np.count_nonzero(a[1])), int(np.count_nonzero(b[1])), both
-
-    def _crop(self, index: int, common: Region) -> tuple[tuple[slice, ...], np.ndarray]:
-        region, mask = self.draw(index)
-        inner = tuple(
-            slice(min(max(s.start, c.start), s.stop), max(min(s.stop, c.stop), s.start)) for s, c in zip(region, common)
-        )
-        return inner, mask[_relative(inner, region)]
-
-    def is_covered(self, piece: int, whole: np.ndarray, scores: np.ndarray) -> bool:
-        """Whether a cut piece is a part of one of the whole objects."""
-        sure = whole[scores[whole] >= scores[piece] / 2]
-        near = sure[_overlap(self.boxes[[piece]], self.boxes[sure])[0] > 0]
-        region = self.draw(piece)[0]
-        for other in map(int, near):
-            own, _, both = self.shared(piece, other, region)
-            if both > COVERED * own:
-                return True
-        return False
-
-
-class _Links:
-    """Which instances are one object: a forest, joined by its roots."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
-
-    def root(self, index: int) -> int:
-        while self._parent[index] != index:
-            self._parent[index] = self._parent[self._parent[index]]
-            index = self._parent[index]
-        return index
-
-    def join(self, first: int, second: int) -> None:
-        self._parent[self.root(second)] = self.root(first)
-
-    def groups(self, indices: np.ndarray) -> list[np.ndarray]:
-        """``indices``, parted by object."""
-        groups: dict[int, list[int]] = {}
-        for index in map(int, indices):
-            groups.setdefault(self.root(index), []).append(index)
-        return [np.asarray(group) for group in groups.values()]
-
-
-def _gather(tiles: Sequence[Tile], found: Sequence[Instances], shape: tuple[int, int]) -> _Pieces:
-    columns: dict[str, list[np.ndarray]] = {}
-    for number, (tile, own) in enumerate(zip(tiles, found, strict=True)):
-        keep = np.flatnonzero(_belongs(tile, own.boxes, shape))
-        depth = _depth(tile, own.boxes[keep], shape)
-        for name, column in {
-            "boxes": own.boxes[keep].astype(np.float32)
-            + np.array([tile.outer[1].start, tile.outer[0].start] * 2, np.float32),
-            "scores": own.scores[keep].astype(np.float32),
-            "classes": own.classes[keep].astype(np.int64),
-            "masks": np.rint(own.masks[keep] * 255).astype(np.uint8),
-            "sources": np.full(len(keep), number),
-            "cut": depth <= TOUCH,
-            "depth": depth,
-        }.items():
-            columns.setdefault(name, []).append(column)
-    return _Pieces(**{name: np.concatenate(parts) for name, parts in columns.items()}, shape=shape, drawn={})
-
-
-def _belongs(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Whether each box has a pixel in the plane and is not far outside the tile's inner part, where others see better.
-
-    That is, whether it is centred less than half of the tile's margin from its inner part, or reaches into it.
+    Returns
+    -------
+    bool (N,)
     """
     keep = np.ones(len(boxes), bool)
     for axis, (low_cut, high_cut) in zip((0, 1), tile.cut_sides(shape)):
@@ -206,76 +191,123 @@ def _belongs(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarra
     return keep
 
 
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """The instances of all tiles in the plane's coordinates, and what their tile says of them.
+
+    ``sources`` is the tile's number, ``cut`` whether a border of the tile cuts the instance, ``depth`` the distance of
+    its box to the nearest such border; ``frames`` int64 (T, 4) is what each tile sees: first row, first column, end
+    row, end column.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    masks: np.ndarray
+    sources: np.ndarray
+    frames: np.ndarray
+    cut: np.ndarray
+    depth: np.ndarray
+    shape: tuple[int, int]
+
+    def shared(self, pairs: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Pixels in a window of the first mask of each pair, of the second, and of both: int64 (P, 3)."""
+        return shared_pixels(self.boxes, self.masks, pairs, windows, self.shape)
+
+    def common(self, pairs: np.ndarray) -> np.ndarray:
+        """What the tiles of both of a pair see: int64 (P, 4), first row, first column, end row, end column."""
+        first, second = (self.frames[self.sources[pairs[:, side]]] for side in (0, 1))
+        return np.concatenate(
+            [np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])], axis=1
+        )
+
+    def near(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs, of ``indices``, of one class from two tiles whose boxes meet where both tiles see.
+
+        Returns the pairs int64 (P, 2), what both tiles see (P, 4), and the IoU there of the boxes (P,).
+        """
+        pairs = indices[meeting(self.boxes[indices], self.sources[indices], self.shape)]
+        pairs = pairs[self.classes[pairs[:, 0]] == self.classes[pairs[:, 1]]]
+        common = self.common(pairs)
+        low, high = common[:, [1, 0, 1, 0]].astype(np.float32), common[:, [3, 2, 3, 2]].astype(np.float32)
+        first, second = (self.boxes[pairs[:, side]].clip(low, high) for side in (0, 1))
+        both = _area(
+            np.concatenate([np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])], 1)
+        )
+        iou = both / np.maximum(_area(first) + _area(second) - both, 1e-6)
+        some = both > 0
+        return pairs[some], common[some], iou[some]
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    area: np.ndarray = np.prod((boxes[:, 2:] - boxes[:, :2]).clip(0), axis=1)
+    return area
+
+
+def _frame(tile: Tile) -> tuple[int, int, int, int]:
+    """What a tile sees: first row, first column, end row, end column."""
+    rows, columns = tile.outer
+    return rows.start, columns.start, rows.stop, columns.stop
+
+
 def _depth(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Distance of each box to the nearest border of the tile that lies inside the plane; infinite without one."""
+    """Distance of each box, in the plane, to the nearest border of the tile that lies inside it; infinite without."""
     depth = np.full(len(boxes), np.inf, np.float32)
     for axis, (low_cut, high_cut) in zip((0, 1), tile.cut_sides(shape)):
         if low_cut:
-            depth = np.minimum(depth, boxes[:, 1 - axis])
+            depth = np.minimum(depth, boxes[:, 1 - axis] - tile.outer[axis].start)
         if high_cut:
-            depth = np.minimum(depth, tile.outer[axis].stop - tile.outer[axis].start - boxes[:, 3 - axis])
+            depth = np.minimum(depth, tile.outer[axis].stop - boxes[:, 3 - axis])
     return depth
 
 
-def _neighbours(tiles: Sequence[Tile], sources: np.ndarray) -> Iterator[tuple[int, int, Region]]:
-    """Pairs of tiles in which something was found, and the region that both see."""
-    used = np.unique(sources)
-    edges = np.array([[(side.start, side.stop) for side in tiles[number].outer] for number in used]).reshape(-1, 2, 2)
-    for place, number in enumerate(used):
-        low = np.maximum(edges[place, :, 0], edges[place + 1 :, :, 0])
-        high = np.minimum(edges[place, :, 1], edges[place + 1 :, :, 1])
-        for other in np.flatnonzero((high > low).all(axis=1)):
-            rows, columns = (slice(int(low[other, axis]), int(high[other, axis])) for axis in (0, 1))
-            yield int(number), int(used[place + 1 + other]), (rows, columns)
+def _same(pieces: _Pieces, indices: np.ndarray) -> np.ndarray:
+    """Pairs that are one object, of two tiles each: the best agreement first, nothing used twice. int64 (P, 2)."""
+    pairs, common, boxes_iou = pieces.near(indices)
+    pairs, common = pairs[boxes_iou >= NEAR], common[boxes_iou >= NEAR]
+    own, its, both = pieces.shared(pairs, common).T
+    iou = both / np.maximum(own + its - both, 1)
+    agree = np.flatnonzero(iou >= SAME)
+    pairs, iou = pairs[agree], iou[agree]
+    contests = pieces.sources[pairs[:, 0]] * len(pieces.frames) + pieces.sources[pairs[:, 1]]
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -iou, contests))
+    pairs, contests = pairs[order], contests[order]
+    return pairs[one_to_one(contests, pairs, len(pieces.boxes))]
 
 
-def _near(pieces: _Pieces, indices: np.ndarray, tile: int, other: int, common: Region) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs, of ``indices``, of one class from two tiles whose boxes meet where both tiles see; and the boxes' IoU."""
-    sides = [indices[pieces.sources[indices] == number] for number in (tile, other)]
-    low = np.array([common[1].start, common[0].start] * 2, np.float32)
-    high = np.array([common[1].stop, common[0].stop] * 2, np.float32)
-    first, second = (pieces.boxes[own].clip(low, high) for own in sides)
-    both = _overlap(first, second)
-    areas = [(own[:, 2] - own[:, 0]) * (own[:, 3] - own[:, 1]) for own in (first, second)]
-    iou = both / np.maximum(areas[0][:, None] + areas[1][None] - both, 1e-6)
-    iou[pieces.classes[sides[0]][:, None] != pieces.classes[sides[1]][None]] = 0
-    rows, columns = np.nonzero(iou)
-    return np.stack([sides[0][rows], sides[1][columns]], axis=1), iou[rows, columns]
+def _covered(pieces: _Pieces, rest: np.ndarray, whole: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Whether each of the cut pieces ``rest`` is a part of one of the objects ``whole``: bool (N,)."""
+    indices = np.concatenate([rest, whole])
+    pairs = meeting(pieces.boxes[indices], np.arange(len(indices)) >= len(rest), pieces.shape)
+    piece, other = rest[pairs[:, 0]], indices[pairs[:, 1]]
+    sure = scores[other] >= scores[piece] / 2
+    pairs, piece, other = pairs[sure], piece[sure], other[sure]
+    own, _, both = pieces.shared(np.stack([piece, other], axis=1), pixel_regions(pieces.boxes[piece], pieces.shape)).T
+    covered = np.zeros(len(rest), bool)
+    covered[pairs[both > COVERED * own, 0]] = True
+    return covered
 
 
-def _same(pieces: _Pieces, tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
-    """Pairs that are one object, of two tiles each: the best agreement first, nothing used twice."""
-    everything = np.arange(len(pieces.boxes))
-    for tile, other, common in _neighbours(tiles, pieces.sources):
-        agreements = []
-        pairs, boxes_iou = _near(pieces, everything, tile, other, common)
-        for first, second in pairs[boxes_iou >= NEAR].tolist():
-            own, its, both = pieces.shared(first, second, common)
-            if both and both / (own + its - both) >= SAME:
-                agreements.append((-both / (own + its - both), first, second))
-        taken: set[int] = set()
-        for _, first, second in sorted(agreements):
-            if first not in taken and second not in taken:
-                taken |= {first, second}
-                yield first, second
-
-
-def _parts(pieces: _Pieces, tiles: Sequence[Tile], indices: np.ndarray) -> Iterator[tuple[int, int]]:
+def _parts(pieces: _Pieces, rest: np.ndarray) -> np.ndarray:
     """Pairs of cut pieces of which one lies in the other, where both tiles see, and that are about equally sure."""
-    for tile, other, common in _neighbours(tiles, pieces.sources[indices]):
-        for first, second in _near(pieces, indices, tile, other, common)[0].tolist():
-            scores = sorted((pieces.scores[first], pieces.scores[second]))
-            own, its, both = pieces.shared(first, second, common)
-            if both and both >= PART * min(own, its) and scores[0] >= scores[1] / 2:
-                yield first, second
+    pairs, common, _ = pieces.near(rest)
+    low, high = np.sort(pieces.scores[pairs], axis=1).T
+    pairs, common = pairs[low >= high / 2], common[low >= high / 2]
+    own, its, both = pieces.shared(pairs, common).T
+    return pairs[(both > 0) & (both >= PART * np.minimum(own, its))]
 
 
-def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Area shared by each two boxes: float32 (N, M)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return np.prod((high - low).clip(0), axis=2)
+def _only(masks: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """``masks[keep]``, with ``keep`` in ascending order, in the memory of ``masks``, which is not to be used again."""
+    for start in range(0, len(keep), 4096):
+        some = keep[start : start + 4096]
+        masks[start : start + len(some)] = masks[some]
+    masks.resize((len(keep), *masks.shape[1:]), refcheck=False)
+    return masks
 
 
-def _relative(region: Sequence[slice], to: Sequence[slice]) -> tuple[slice, ...]:
-    return tuple(slice(side.start - origin.start, side.stop - origin.start) for side, origin in zip(region, to))
+def _links(group: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Pairs that connect those of ``indices`` that are of one group: int64 (P, 2)."""
+    ordered = indices[np.argsort(group[indices], kind="stable")]
+    same = group[ordered[1:]] == group[ordered[:-1]]
+    return np.stack([ordered[:-1][same], ordered[1:][same]], axis=1)
