@@ -7,7 +7,6 @@ and torch is loaded only when a network is needed.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
     from segloop.store import list_models, load_model, save_model
     from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune
 
-try:
-    __version__ = version("napari-segloop")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
+    __version__: str
 
 _HOMES = {
     "FinetuneResult": "segloop.train.finetune",
@@ -70,10 +66,21 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'segloop' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, "__version__"])
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-segloop")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+unknown"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segloop._napari.session import Origin
 from segloop.errors import LabelsError
-from segloop.labels import Labels
+
+if TYPE_CHECKING:
+    from segloop.labels import Labels
 
 _LETTERS = ("YX", "ZYX", "TZYX")
 
@@ -42,6 +44,8 @@ def make_labels(
     LabelsError
         If the data cannot be exported: multiscale, or of too many dimensions.
     """
+    from segloop.labels import Labels
+
     array = np.array(data)
     telling = "".join(label.strip().upper() for label in axis_labels)
     letters = axes if len(axes) == array.ndim else telling if _are_axes(telling, array.ndim) else ""

@@ -1,12 +1,18 @@
-"""The table of objects that goes with a Labels layer, and the colours of classes."""
+"""The table of objects that goes with a Labels layer, and the colours of classes.
+
+pandas is imported when it is needed: the dock is to open at once.
+"""
 
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from napari.utils.colormaps import CyclicLabelColormap
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("index", "label", "class", "score", "area", "origin")
 """napari looks a label up in "index"; "label" is the name that every other program uses."""
@@ -25,6 +31,8 @@ def from_objects(objects: pd.DataFrame) -> pd.DataFrame:
 
 def class_features(labels: np.ndarray, classes: tuple[str, ...], origin: str = "model") -> pd.DataFrame:
     """One row per class of a class image: its number, name and area in pixels."""
+    import pandas as pd
+
     numbers = np.arange(1, len(classes))
     areas = np.bincount(labels.ravel(), minlength=len(classes))[1 : len(classes)]
     return pd.DataFrame(
@@ -54,6 +62,8 @@ def follow_edits(features: pd.DataFrame, labels: np.ndarray, first_class: str = 
     Objects of another area than before are of origin "edited", new ones "added"; those that are gone lose
     their row.
     """
+    import pandas as pd
+
     numbers, counts = np.unique(labels, return_counts=True)
     areas = {int(n): int(count) for n, count in zip(numbers, counts) if n}
     if "index" not in features:

@@ -16,7 +16,11 @@ from segloop._napari.steps.export import ExportStep
 from segloop._napari.steps.finetune import FinetuneStep
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.segment import SegmentStep
+from segloop._napari.steps.step import timer
 from segloop._napari.watch import LayerWatch
+
+AFTER_SHOWING = 100
+"""Milliseconds."""
 
 
 class SegloopDock(Dock):
@@ -53,11 +57,12 @@ class SegloopDock(Dock):
         self._on_theme()
         self.destroyed.connect(partial(_release, self._watch, self.correct_step.release))
         self.session.reload_models()
-        self._begin()
+        self.show_status("Preparing …", "hint")
+        # once the dock is on screen: importing would slow it down
+        timer(self, AFTER_SHOWING, self._begin).start()
 
     def _begin(self) -> None:
         """Import torch beside the window; until it is there, Run waits."""
-        self.show_status("Preparing …", "hint")
         job = Job("SegLoop", work.load_torch, self)
         job.done.connect(self._on_ready)
         job.failed.connect(self._on_failed)
@@ -66,8 +71,8 @@ class SegloopDock(Dock):
     def _on_ready(self, _: Any) -> None:
         hint = "" if self.segment_step.image else "Open an image, or one of File ▸ Open Sample ▸ SegLoop."
         self.show_status(hint, "hint")
-        self.segment_step.on_ready()
-        self.finetune_step.on_ready()
+        for step in (self.segment_step, self.review_step, self.finetune_step):
+            step.on_ready()
 
     def _on_failed(self, error: Exception) -> None:
         self.show_status(explain(error), "error")

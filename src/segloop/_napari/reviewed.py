@@ -6,7 +6,6 @@ import math
 
 import napari.layers
 import numpy as np
-from skimage.draw import polygon as fill_polygon
 
 from segloop.errors import LabelsError
 
@@ -57,6 +56,8 @@ def region_mask(layer: napari.layers.Shapes | None, shape: tuple[int, ...]) -> n
     mask = np.zeros(shape, bool)
     if layer is None:
         return mask
+    from skimage.draw import polygon as fill_polygon
+
     for vertices, kind in zip(layer.data, layer.shape_type):
         if kind in ("line", "path"):
             continue

@@ -11,10 +11,12 @@ from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
 from segloop import store
-from segloop.corrections.training_set import JSON_NAME
 from segloop.store import ModelInfo
 
 DEFAULT_SET = "my-corrections"
+
+TRAINING_SET_FILE = "training_set.json"
+"""``segloop.corrections`` says so too, but importing it takes long, and the dock is to open at once."""
 
 
 @dataclass(frozen=True)
@@ -128,4 +130,4 @@ class Session:
 
 def is_training_set(folder: Path) -> bool:
     """Whether a folder holds a training set."""
-    return (folder / JSON_NAME).is_file()
+    return (folder / TRAINING_SET_FILE).is_file()

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from segloop._napari.loading import no_garbage_search, open_torch_libraries
 from segloop.errors import FileError, LabelsError
 from segloop.events import Event
 from segloop.image import Image
-from segloop.labels import Labels
 from segloop.settings import AUTO
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from segloop.corrections import Entry
+    from segloop.labels import Labels
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
 
@@ -31,9 +33,10 @@ Events = Generator[Event, None, Any]
 
 def load_torch() -> Generator[Event, None, None]:
     """Import all that takes long; the forms need the settings' definitions."""
-    import segloop.segmentation
-    import segloop.train.finetune  # noqa: F401
-
+    with no_garbage_search():
+        open_torch_libraries()
+        import segloop.segmentation
+        import segloop.train.finetune  # noqa: F401
     return
     yield
 

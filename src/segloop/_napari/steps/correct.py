@@ -17,7 +17,6 @@ from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.session import Origin
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError
-from segloop.labels import look_like_instances
 
 LARGEST_TABLE = 1 << 26
 """Above so many pixels the table of objects is not brought up to date after each edit: it would be felt."""
@@ -268,6 +267,8 @@ class CorrectStep(Step):
 
 def _guess_task(layer: napari.layers.Labels) -> str:
     """Guess from a piece of a layer whether its numbers are objects or classes; the guess is shown."""
+    from segloop.labels import look_like_instances
+
     data = layer.data[0] if layer.multiscale else layer.data
     middle = tuple(n // 2 for n in data.shape[:-2])
     sides = tuple(slice(max(0, n // 2 - LARGEST_SAMPLE // 2), n // 2 + LARGEST_SAMPLE // 2) for n in data.shape[-2:])

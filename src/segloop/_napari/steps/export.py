@@ -9,7 +9,6 @@ from typing import Any
 
 import napari.layers
 
-from segloop import io
 from segloop._napari import features, work
 from segloop._napari.exports import layer_provenance, layer_to_labels
 from segloop._napari.jobs import Job
@@ -27,7 +26,7 @@ class ExportStep(Step):
         self.job: Job | None = None
         self._folder: Path | None = None
         self._typed = False
-        panel.show_formats(tuple(f for f in FORMATS if f.suffix in io.SAVE_SUFFIXES))
+        panel.show_formats(FORMATS)
         panel.labels_chosen.connect(self._on_labels)
         panel.format_chosen.connect(self._on_format)
         panel.path_edited.connect(self._on_path)
@@ -63,12 +62,16 @@ class ExportStep(Step):
 
     @guarded
     def _on_format(self, chosen: Format) -> None:
+        from segloop import io
+
         path = self._path()
         if self._typed and path is not None:
             self.panel.show_path(path.with_name(f"{io.stem_of(path)}{chosen.suffix}"))
         self._propose()
 
     def _on_path(self, text: str) -> None:
+        from segloop import io
+
         self._typed = True
         path = Path(text).expanduser()
         known = next((f for f in self.panel.format.items() if text.strip() and f.suffix == io.suffix_of(path)), None)
@@ -101,6 +104,8 @@ class ExportStep(Step):
         path = self._path()
         reason = ""
         if self.labels is not None:
+            from segloop import io
+
             if path is None:
                 reason = "Choose a file."
             elif not path.parent.is_dir():

@@ -15,9 +15,8 @@ from segloop._napari.jobs import Job
 from segloop._napari.layers import Placement, freeze_image, freeze_labels, guess_layer_axes
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.reviewed import new_region_layer, plane_rectangle, region_mask
-from segloop._napari.session import Origin
+from segloop._napari.session import Origin, is_training_set
 from segloop._napari.steps.step import Step, guarded, timer
-from segloop.corrections import TrainingSet
 from segloop.errors import ImageError, LabelsError, SegloopError
 
 
@@ -28,6 +27,7 @@ class ReviewStep(Step):
         super().__init__(*args)
         self.panel = panel
         self.job: Job | None = None
+        self._ready = False
         self._redrawn = timer(self, 150, self._show_share)
         panel.whole_toggled.connect(self._on_whole)
         panel.plane_requested.connect(self.add_plane)
@@ -38,6 +38,11 @@ class ReviewStep(Step):
         self.watch.layers_changed.connect(self._on_regions)
         self.session.training_set_changed.connect(self._show_folder)
         self.refresh()
+
+    def on_ready(self) -> None:
+        """Take note that all is imported: the training set can be read."""
+        self._ready = True
+        self._show_folder()
 
     @property
     def labels(self) -> napari.layers.Labels | None:
@@ -128,11 +133,14 @@ class ReviewStep(Step):
     def _show_folder(self) -> None:
         # which training set depends on what the numbers mean
         folder = self.session.training_folder(self.origin.task if self.labels is not None else "instance")
-        try:
-            images = len(TrainingSet(folder))
-        except SegloopError as error:
-            images = 0
-            self.panel.reason.show_text(str(error))
+        images = 0
+        if self._ready and is_training_set(folder):
+            from segloop.corrections import TrainingSet
+
+            try:
+                images = len(TrainingSet(folder))
+            except SegloopError as error:
+                self.panel.reason.show_text(str(error))
         self.panel.show_folder(folder, images)
 
     @guarded
