@@ -158,7 +158,7 @@ def test_neither_overlap_setting_nor_scores_double_an_object(overlap: float, bet
     check(image, labels, 0.95)
 
 
-def test_an_object_has_the_best_of_its_scores() -> None:
+def test_an_object_has_the_score_of_where_it_is_seen_best() -> None:
     image = np.zeros((64, 200), bool)
     image[20:44, 90:110] = True
     model = IdealObjects(score=lambda piece: 0.6 if piece.shape[1] < 100 else 0.8)
@@ -190,7 +190,7 @@ def test_the_same_object_of_two_tiles_is_taken_from_where_it_lies_deeper() -> No
     # in the plane at x 46…56, in the first tile 8 from its border, in the second 14; seen with a little difference
     joined = join_instances(TWO, [instances((46, 10, 56, 20, 0.9)), instances((14, 10, 25, 20, 0.6))], (64, 96), 3)
     assert joined.boxes.tolist() == [[46, 10, 57, 20]]
-    assert joined.scores.tolist() == pytest.approx([0.9])
+    assert joined.scores.tolist() == pytest.approx([0.6])
     assert joined.planes.tolist() == [3] and joined.shape == (1, 64, 96)
 
 
@@ -217,6 +217,16 @@ def test_neighbours_stay_two_although_a_third_covers_both() -> None:
     joined = join_instances(TWO, [first, second], (64, 96), 0)
     assert sorted(joined.scores.tolist()) == pytest.approx([0.2, 0.8, 0.9])
     assert joined.paste(0.5, 0.4, 1)[0].max() == 2
+
+
+def test_two_of_one_tile_are_never_the_same() -> None:
+    """Two in the second tile agree with the cell in the first: the better one is the same, the other is another."""
+    first = instances((40, 10, 60, 30, 0.9))
+    second = instances((8, 10, 28, 30, 0.9), (8, 10, 24, 28, 0.1))
+    joined = join_instances(TWO, [first, second], (64, 96), 0)
+    assert sorted(joined.scores.tolist()) == pytest.approx([0.1, 0.9])
+    labels, chosen = joined.paste(0.05, 0.4, 1)
+    assert len(chosen) == 1 and (labels[0, 10:30, 40:60] == 1).all()
 
 
 def test_other_classes_are_other_objects() -> None:

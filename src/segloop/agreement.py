@@ -81,27 +81,46 @@ def connected(count, pairs):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def one_to_one(contests, pairs, count):  # type: ignore[no-untyped-def]
-    """Take pairs in order, none of 0…``count`` - 1 twice in one contest.
+def connected_apart(sources, pairs):  # type: ignore[no-untyped-def]
+    """As :func:`connected`, but none of a source is ever connected with another of the same source.
 
     Parameters
     ----------
-    contests : int64 (P,)
-        Pairs of one contest follow each other.
+    sources : int64 (N,)
     pairs : int64 (P, 2)
+        The most certain first. One that would bring two of a source together is left out.
 
     Returns
     -------
-    bool (P,)
+    int64 (N,)
     """
-    taken = np.zeros(len(pairs), np.bool_)
-    last = np.full(count, -1, np.int64)
+    count = len(sources)
+    parent = np.arange(count)
+    following = np.arange(count)  # each group is a ring
     for index in range(len(pairs)):
         first, second = pairs[index, 0], pairs[index, 1]
-        if last[first] != contests[index] and last[second] != contests[index]:
-            last[first] = last[second] = contests[index]
-            taken[index] = True
-    return taken
+        while parent[first] != first:
+            first = parent[first]
+        while parent[second] != second:
+            second = parent[second]
+        clash = first == second
+        one = first
+        while not clash:
+            other = second
+            while not clash:
+                clash = sources[one] == sources[other]
+                other = following[other]
+                if other == second:
+                    break
+            one = following[one]
+            if one == first:
+                break
+        if not clash:
+            parent[max(first, second)] = min(first, second)
+            following[first], following[second] = following[second], following[first]
+    for node in range(count):  # parents are smaller than their children
+        parent[node] = parent[parent[node]]
+    return parent
 
 
 @njit(nogil=True, cache=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segloop.agreement import connected, meeting, one_to_one, rearrange, shared_pixels
+from segloop.agreement import connected, connected_apart, meeting, rearrange, shared_pixels
 from segloop.candidates import Candidates
 from segloop.models.protocol import Instances
 from segloop.painting import pixel_regions
@@ -74,23 +74,22 @@ class Joiner:
         """Join all that was taken; to be called once."""
         pieces = self._gather()
         everything = np.arange(len(pieces.boxes))
-        group = connected(len(everything), _same(pieces, everything))
-        # of each group the deepest whole one, with the best score of its whole ones; if none is whole, all
-        scores = pieces.scores.copy()
+        # two of one tile are never the same
+        group = connected_apart(pieces.sources, _same(pieces, everything))
+        # of each group the deepest whole one; if none is whole, all
         whole = np.flatnonzero(~pieces.cut)
         whole = whole[np.lexsort((whole, -pieces.scores[whole], -pieces.depth[whole], group[whole]))]
         firsts = np.flatnonzero(np.diff(group[whole], prepend=-1))
         best = whole[firsts]
-        if len(best):
-            scores[best] = np.maximum.reduceat(pieces.scores[whole], firsts)
         seen_whole = np.zeros(len(everything), bool)
         seen_whole[group[best]] = True
         rest = np.flatnonzero(~seen_whole[group])
-        rest = rest[~_covered(pieces, rest, np.sort(best), scores)]
+        rest = rest[~_covered(pieces, rest, np.sort(best))]
         # pieces that agree, and parts of each other, form one object
         objects = everything.copy()
         links = np.concatenate([_links(group, rest), _parts(pieces, rest)])
         objects[rest] = connected(len(everything), links)[rest]
+        scores = pieces.scores.copy()
         np.maximum.at(scores, objects[rest], pieces.scores[rest])
         scores[rest] = scores[objects[rest]]
         keep = np.sort(np.concatenate([best, rest]))
@@ -125,8 +124,9 @@ def join_instances(tiles: Sequence[Tile], found: Sequence[Instances], shape: tup
     """Turn the instances of all tiles of one plane into candidates in the plane's coordinates.
 
     Instances of different tiles that agree are one object. Where a tile sees it whole, off its borders, the one
-    that is farthest from a border is taken, with the best score that any tile gave. An object that no tile sees
-    whole is larger than the overlap of the tiles: its pieces are kept and form one object.
+    that is farthest from a border is taken, with its score: what a network says there depends least on where the tile
+    ends. An object that no tile sees whole is larger than the overlap of the tiles: its pieces are kept and form one
+    object, with the best of their scores.
 
     Parameters
     ----------
@@ -262,25 +262,21 @@ def _depth(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _same(pieces: _Pieces, indices: np.ndarray) -> np.ndarray:
-    """Pairs that are one object, of two tiles each: the best agreement first, nothing used twice. int64 (P, 2)."""
+    """Pairs that are one object, of two tiles each, the best agreement first: int64 (P, 2)."""
     pairs, common, boxes_iou = pieces.near(indices)
     pairs, common = pairs[boxes_iou >= NEAR], common[boxes_iou >= NEAR]
     own, its, both = pieces.shared(pairs, common).T
     iou = both / np.maximum(own + its - both, 1)
-    agree = np.flatnonzero(iou >= SAME)
-    pairs, iou = pairs[agree], iou[agree]
-    contests = pieces.sources[pairs[:, 0]] * len(pieces.frames) + pieces.sources[pairs[:, 1]]
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -iou, contests))
-    pairs, contests = pairs[order], contests[order]
-    return pairs[one_to_one(contests, pairs, len(pieces.boxes))]
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -iou))
+    return pairs[order[iou[order] >= SAME]]
 
 
-def _covered(pieces: _Pieces, rest: np.ndarray, whole: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _covered(pieces: _Pieces, rest: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Whether each of the cut pieces ``rest`` is a part of one of the objects ``whole``: bool (N,)."""
     indices = np.concatenate([rest, whole])
     pairs = meeting(pieces.boxes[indices], np.arange(len(indices)) >= len(rest), pieces.shape)
     piece, other = rest[pairs[:, 0]], indices[pairs[:, 1]]
-    sure = scores[other] >= scores[piece] / 2
+    sure = pieces.scores[other] >= pieces.scores[piece] / 2
     pairs, piece, other = pairs[sure], piece[sure], other[sure]
     own, _, both = pieces.shared(np.stack([piece, other], axis=1), pixel_regions(pieces.boxes[piece], pieces.shape)).T
     covered = np.zeros(len(rest), bool)
