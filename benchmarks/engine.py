@@ -95,9 +95,12 @@ def settings(precision: str, **others: Any) -> segloop.SegmentSettings:
     return segloop.SegmentSettings(device=device.Device.CPU, **others)
 
 
-def with_detections(model: Any, proposals: int, detections: int) -> Any:
-    """Return a copy of a Mask R-CNN that finds ``detections`` objects in each tile, however low their scores."""
-    numbers = dict(model.spec.architecture)
+def with_detections(model: Any, proposals: int, detections: int, **others: float) -> Any:
+    """Return a copy of a Mask R-CNN that finds ``detections`` objects in each tile, however low their scores.
+
+    ``others`` are further numbers of its architecture.
+    """
+    numbers = dict(model.spec.architecture) | others
     numbers |= {"proposals": proposals, "detections": detections, "box_score": 0.0}
     other = type(model)(replace(model.spec, architecture=numbers))
     other.module.load_state_dict(model.module.state_dict())

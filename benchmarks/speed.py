@@ -38,12 +38,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.scratch or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        document = _measure(options, folder)
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=2))
+        _measure(options, folder)
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _measure(options: argparse.Namespace, folder: Path) -> None:
     import torch
     from engine import Setup, precisions
     from field import build_field
@@ -75,7 +73,9 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         result = section.measure(setup)
         document["sections"][name] = result | {"took": time.perf_counter() - started}
         print(f"**{SECTIONS[name]}**\n\n{section.markdown(result)}", flush=True)
-    return document
+        if options.json:
+            # after each section: what took an hour is not lost with the next
+            options.json.write_text(json.dumps(document, indent=2))
 
 
 def _options() -> argparse.Namespace:

@@ -34,7 +34,7 @@ def main() -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     import stardist
     from csbdeep.utils import normalize
     from stardist.models import StarDist2D

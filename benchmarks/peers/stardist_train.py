@@ -104,7 +104,7 @@ def main() -> None:
         epochs=config.train_epochs,
         steps_per_epoch=config.train_steps_per_epoch,
     )
-    thresholds = model.optimize_thresholds([images[n] for n in validation], [labels[n] for n in validation])
+    model.optimize_thresholds([images[n] for n in validation], [labels[n] for n in validation])
     notes = {
         "images": len(training),
         "minutes": earlier["minutes"] + options.minutes,
@@ -112,7 +112,7 @@ def main() -> None:
         "epochs": len(history.history["loss"]),
         "loss": history.history["loss"][-1],
         "validation_loss": history.history["val_loss"],
-        "thresholds": {"prob": float(thresholds.prob), "nms": float(thresholds.nms)},
+        "thresholds": {"prob": float(model.thresholds.prob), "nms": float(model.thresholds.nms)},
     }
     (options.model / "training.json").write_text(json.dumps(notes, indent=2))
     print(json.dumps(notes))

@@ -4,9 +4,17 @@ Untrained: what it finds is noise, but as many boxes and masks as asked for go t
 make it cut and score what SegLoop does (tile size, number of proposals and detections) are given by torchvision's own
 arguments; everything else, and all code, is torchvision's: float32, NCHW, its RoIAlign, and its way of pasting masks
 (one plane of the tile's size per mask).
+
+    python benchmarks/peers/torchvision_stock.py field.npy
+
+segments an array (Y, X) in a process of its own, so that its memory can be measured.
 """
 
 from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +22,14 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
 from segloop.tiling import Tile, plan_tiles, read_padded
 
+TILE, HALO = 512, 64
+PROPOSALS, DETECTIONS = 400, 160
+"""Of each tile."""
 
-def build_stock(tile: int, proposals: int, detections: int, classes: int = 1, seed: int = 0) -> MaskRCNN:
+
+def build_stock(
+    tile: int = TILE, proposals: int = PROPOSALS, detections: int = DETECTIONS, classes: int = 1, seed: int = 0
+) -> MaskRCNN:
     """Build the untrained network.
 
     Parameters
@@ -44,9 +58,9 @@ def build_stock(tile: int, proposals: int, detections: int, classes: int = 1, se
     return model.eval()
 
 
-def plan(shape: tuple[int, int], tile: int, halo: int) -> list[Tile]:
+def plan(shape: tuple[int, ...]) -> list[Tile]:
     """Return the tiles that SegLoop uses for a plane of ``shape`` (Y, X)."""
-    return plan_tiles(shape, (tile, tile), (halo, halo), (32, 32))
+    return plan_tiles(shape, (TILE, TILE), (HALO, HALO), (32, 32))
 
 
 @torch.inference_mode()
@@ -94,3 +108,20 @@ def _paste(labels: np.ndarray, found: dict[str, torch.Tensor], tile: Tile, numbe
         part = labels[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
         part[mask[: part.shape[0], : part.shape[1]]] = number
     return number
+
+
+def main() -> None:
+    """Segment once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", type=Path, help="array (Y, X) in a .npy file")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    image = np.load(options.image)
+    tiles = plan(image.shape)
+    labels, detections = segment_stock(build_stock(tiles[0].shape[0]), image, tiles)
+    print(f"{detections} detections, {labels.max()} objects")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from engine import Setup, accuracy, gigaflops, plan_of, precisions, settings, untrained, with_detections
 from peers.stardist_client import StarDistPeer
-from peers.torchvision_stock import build_stock, plan, segment_stock
+from peers.torchvision_stock import DETECTIONS, PROPOSALS, TILE, build_stock, plan, segment_stock
 from report import table
 from timing import Seconds, interleaved, timed
 
 import segloop
 
-TILE, HALO = 512, 64
-PROPOSALS, DETECTIONS = 400, 160
 STOCK = "torchvision maskrcnn_resnet50_fpn"
 STARDIST = "StarDist predict_instances"
 
@@ -25,7 +23,8 @@ STARDIST = "StarDist predict_instances"
 def measure(setup: Setup) -> dict[str, Any]:
     """Time all in turn; score each on the field."""
     shipped = segloop.load_model(setup.maskrcnn)
-    resnet = with_detections(untrained("maskrcnn", "resnet50", 3), PROPOSALS, DETECTIONS)
+    # the boxes of an untrained network overlap; few may be dropped, or fewer are left than the stock network finds
+    resnet = with_detections(untrained("maskrcnn", "resnet50", 3), PROPOSALS, DETECTIONS, box_nms=0.9)
     models = {
         setup.maskrcnn: (shipped, {}),
         f"{setup.maskrcnn}, {DETECTIONS} per tile": (with_detections(shipped, PROPOSALS, DETECTIONS), {"tile": TILE}),
@@ -89,9 +88,8 @@ def _end_to_end(
 
 
 def _stock(setup: Setup, labels: dict[str, np.ndarray], facts: dict[str, dict[str, Any]]) -> Callable[[], Seconds]:
-    shape = (setup.field.image.shape[0], setup.field.image.shape[1])
-    tiles = plan(shape, TILE, HALO)
-    model = build_stock(tiles[0].shape[0], PROPOSALS, DETECTIONS)
+    tiles = plan(setup.field.image.shape)
+    model = build_stock(tiles[0].shape[0])
     facts[STOCK] = {"precision": "fp32", "trained": False, "tiles": len(tiles), "tile": tiles[0].shape}
 
     def work() -> None:

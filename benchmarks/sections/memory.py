@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from engine import Setup
 from field import write_repeated
 from measure_process import Cost, cost_of
 from report import table
 
+STOCK_SCRIPT = Path(__file__).parents[1] / "peers" / "torchvision_stock.py"
 ENDINGS = {"ome-zarr": ".ome.zarr", "tiff": ".tif"}
 ONCE_FROM = 8192
 """Images with sides from here on, in pixels, are segmented once only; they take minutes."""
@@ -22,12 +24,11 @@ ONCE_FROM = 8192
 
 def measure(setup: Setup) -> dict[str, Any]:
     """Segment images of each size and format with each model, sizes in turn."""
-    folder = setup.scratch / "large"
-    folder.mkdir(exist_ok=True)
+    (setup.scratch / "large").mkdir(exist_ok=True)
     rows = []
     for form in setup.formats:
         for side in setup.sides:
-            path = folder / f"field{side}{ENDINGS[form]}"
+            path = _path(setup, side, form)
             if not path.exists():
                 setup.say(f"memory: writing {path.name}")
                 write_repeated(setup.field.image, side, path)
@@ -38,16 +39,32 @@ def measure(setup: Setup) -> dict[str, Any]:
                 for side in setup.sides:
                     if number and side >= ONCE_FROM:
                         continue
-                    run = _segment(setup, folder / f"field{side}{ENDINGS[form]}", model, form)
+                    run = _segment(setup, _path(setup, side, form), model, form)
                     setup.say(
                         f"memory: {model}, {form}, {side}: {run['seconds']:.1f} s, {run['peak_bytes'] / 1e9:.2f} GB"
                     )
                     runs[side].append(run)
             rows.extend(_row(model, form, side, own) for side, own in runs.items())
+    rows.append(_stock(setup))
     for row in rows:
         first = next(r for r in rows if (r["model"], r["format"]) == (row["model"], row["format"]))
         row["times_first"] = row["seconds_per_megapixel"] / first["seconds_per_megapixel"]
     return {"rows": rows}
+
+
+def _path(setup: Setup, side: int, form: str) -> Path:
+    # a corner of the field, for a quick look, makes other files
+    return setup.scratch / "large" / f"field{setup.field.image.shape[0]}_{side}{ENDINGS[form]}"
+
+
+def _stock(setup: Setup) -> dict[str, Any]:
+    """The stock pipeline, once, over the field in memory; it has no way to read an image in parts."""
+    path = setup.scratch / "field.npy"
+    np.save(path, setup.field.image)
+    setup.say("memory: torchvision, the field")
+    cost = cost_of([sys.executable, str(STOCK_SCRIPT), str(path), "--threads", str(setup.threads)])
+    run = {"seconds": cost.wall, "wall": cost.wall, "cpu": cost.cpu, "peak_bytes": cost.peak_bytes}
+    return _row("torchvision maskrcnn_resnet50_fpn", "in memory", setup.field.image.shape[0], [run])
 
 
 def _segment(setup: Setup, path: Path, model: str, form: str) -> dict[str, float]:
@@ -88,7 +105,7 @@ def _row(model: str, form: str, side: int, runs: list[dict[str, float]]) -> dict
 
 def markdown(result: dict[str, Any]) -> str:
     """Show the result."""
-    columns = ["`segloop segment`", "image", "s", "s/MP", "× first", "s whole process", "s CPU", "peak GB"]
+    columns = ["`segloop segment`", "image", "s", "s/MP", "× smallest", "s whole process", "s CPU", "peak GB"]
     rows = [
         [
             row["model"],
