@@ -1,0 +1,132 @@
+"""Parting block by block: as if the whole plane were parted at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from segloop.labels import instances_from_scores, object_table
+from segloop.matching import match
+from segloop.parting import Parting, part
+
+
+def blockwise(scores: np.ndarray, block: int, margin: int = 16) -> tuple[np.ndarray, Parting]:
+    """Part scores (2, ...) by blocks; nothing larger than a block with its margin is read."""
+    shape = scores.shape[1:]
+
+    def read(region: tuple[slice, ...]) -> np.ndarray:
+        assert all(0 <= side.start < side.stop <= n for side, n in zip(region, shape))
+        assert all(side.stop - side.start <= block + 2 * margin for side in region)
+        return scores[(slice(None), *region)]
+
+    parting = Parting(read, shape, block, margin)
+    assert len(list(parting.survey())) == len(parting)
+    labels = np.full(shape, 2**32 - 1, np.uint32)
+    for region, own in parting.blocks():
+        labels[region] = own
+    return parting.table().numbers(1)[labels], parting
+
+
+def nuclei(shape: tuple[int, ...], seed: int, radius: float = 5, border: float = 2.5) -> np.ndarray:
+    """Scores as a network gives them of crowded blobs: uint8 (2, ...), inside and background."""
+    rng = np.random.default_rng(seed)
+    centers = rng.random(shape) < 0.2 / radius ** len(shape)
+    away = ndimage.distance_transform_edt(~centers)
+    away += ndimage.gaussian_filter(rng.standard_normal(shape), 2) * 6
+    inside, background = (1 / (1 + np.exp(s * (away - r))) for s, r in ((1, radius - border), (-1, radius)))
+    return np.rint(255 * np.stack([np.minimum(inside, 1 - background), background])).astype(np.uint8)
+
+
+@pytest.mark.parametrize("block", (16, 50, 128, 256))
+@pytest.mark.parametrize("seed", range(2))
+def test_any_block_size_gives_the_same_labels(block: int, seed: int) -> None:
+    scores = nuclei((300, 411), seed)
+    expected = part(*scores)
+    assert expected.max() > 300
+    assert np.array_equal(blockwise(scores, block)[0], expected)
+
+
+def test_as_the_watershed_of_the_whole_plane() -> None:
+    """Only where two floods meet at one time may pixels fall to the other side."""
+    scores = nuclei((300, 411), 0)
+    plain = instances_from_scores(scores[0].astype(np.float32) / 255, 1 - scores[1].astype(np.float32) / 255)
+    labels = part(*scores)
+    assert np.array_equal(labels > 0, plain > 0)
+    result = match(plain, labels, 0.9)
+    assert len(result.iou) >= 0.995 * labels.max() and labels.max() == len(np.unique(plain)) - 1
+
+
+@pytest.mark.parametrize("block", (32, 64))
+def test_objects_much_larger_than_a_block(block: int) -> None:
+    """Rings, worms and combs, which lie in a block as many pieces, and a piece without an inside across many blocks."""
+    scores = np.zeros((2, 300, 340), np.uint8)
+    rows, columns = np.indices((300, 340))
+    away = np.hypot(rows - 110, columns - 120)
+    foreground = (away > 60) & (away < 100)
+    inside = (away > 63) & (away < 97)
+    foreground[230:250, 10:330] = inside[233:247, 13:327] = True  # a worm
+    for tooth in range(10, 320, 20):
+        foreground[250:290, tooth : tooth + 8] = inside[240:288, tooth + 2 : tooth + 6] = True
+    foreground[5:7, 5:335] = True  # thin: it has no inside
+    foreground[5:200, 333:335] = True
+    scores[0], scores[1] = inside * 255, ~foreground * 255
+    labels, _ = blockwise(scores, block)
+    assert np.array_equal(labels, part(*scores))
+    assert labels.max() == 3
+    pieces = ndimage.label(foreground)[0]
+    assert len(match(pieces, labels, 0.999).iou) == 3
+
+
+def test_volumes() -> None:
+    scores = nuclei((40, 70, 60), 0, 5, 2)
+    expected = part(*scores)
+    assert expected.max() > 50
+    labels, parting = blockwise(scores, 24)
+    assert np.array_equal(labels, expected)
+    assert parting.table().bbox.shape[1] == 6
+
+
+@pytest.mark.parametrize("shape", [(200, 230), (30, 40, 50)])
+def test_the_table_is_that_of_the_labels(shape: tuple[int, ...]) -> None:
+    scores = nuclei(shape, 1)
+    labels, parting = blockwise(scores, 48 if len(shape) == 2 else 20)
+    measured, table = parting.table(), object_table(labels)
+    kept = measured.area > 0
+    assert np.array_equal(measured.area[kept], table["area"])
+    ndim = len(shape)
+    for axis in range(ndim):
+        assert np.allclose(measured.centroid[kept, axis], table[f"centroid-{axis}"])
+    for column in range(2 * ndim):
+        assert np.array_equal(measured.bbox[kept, column], table[f"bbox-{column}"])
+    foreground = 1 - scores[1] / 255
+    mean = ndimage.mean(foreground, labels, np.arange(1, labels.max() + 1))
+    assert np.allclose(measured.score[kept], mean)
+    least = int(np.median(table["area"]))
+    assert measured.numbers(least).max() == (measured.area >= least).sum() < kept.sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_of_all_shapes(seed: int) -> None:
+    """Floods much longer than the margin: all foreground is labelled, and no label has a pixel elsewhere."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.standard_normal((2, 150, 170)), (0, 6, 6))
+    background = np.rint(255 / (1 + np.exp(40 * smooth[0]))).astype(np.uint8)
+    inside = np.minimum(255 - background, np.rint(255 / (1 + np.exp(40 * smooth[1] + 3)))).astype(np.uint8)
+    scores = np.stack([inside, background])
+    labels, _ = blockwise(scores, 40, 8)
+    assert np.array_equal(labels > 0, background < 128)
+    assert np.array_equal(blockwise(scores, 64, 64)[0] > 0, background < 128)
+    # seeds are exact whatever the flood does
+    seeds, whole = inside >= 128, part(*scores)
+    both = np.unique(np.stack([labels[seeds], whole[seeds]]), axis=1)
+    assert len(np.unique(both[0])) == len(np.unique(both[1])) == both.shape[1]
+
+
+def test_nothing_and_everything() -> None:
+    for value, count in ((255, 0), (0, 1)):
+        scores = np.stack([np.zeros((60, 70), np.uint8), np.full((60, 70), value, np.uint8)])
+        assert blockwise(scores, 16, 4)[0].max() == count
+        assert part(*scores).max() == count
+    everything = np.stack([np.full((60, 70), 255, np.uint8), np.zeros((60, 70), np.uint8)])
+    assert (blockwise(everything, 16, 4)[0] == 1).all()
