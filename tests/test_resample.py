@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from segloop.image import Image
-from segloop.resample import blur, blur_sigma, read_network_pixels, resize_scores
+from segloop.resample import blur, blur_sigma, read_network_pixels, resize_region
 
 
 def as_is(pixels: np.ndarray) -> np.ndarray:
@@ -104,9 +106,30 @@ def test_only_what_a_tile_needs_is_read() -> None:
     assert max(seen[0][1:]) < 60
 
 
+def resized(scores: np.ndarray, shape: tuple[int, ...], edges: tuple[int, ...] = ()) -> np.ndarray:
+    """Scores resized as one tile or, with ``edges``, as bands of rows of the result."""
+    everything = tuple(slice(0, n) for n in scores.shape[1:])
+    cuts = [0, *edges, shape[0]]
+    parts = [
+        resize_region(scores, everything, scores.shape[1:], (slice(a, b), *(slice(0, n) for n in shape[1:])), shape)
+        for a, b in itertools.pairwise(cuts)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
 def test_scores_by_hand() -> None:
-    scores = np.array([[[0, 100, 200]] * 2], np.uint8)
-    out = resize_scores(scores, (2, 6))
-    assert out.dtype == np.uint8
+    scores = np.array([[[0, 100, 200]] * 2], np.float32)
+    out = resized(scores, (2, 6))
+    assert out.dtype == np.float32
     assert out[0, 0].tolist() == [0, 25, 75, 125, 175, 200]
-    assert resize_scores(np.full((3, 4, 5, 6), 7, np.uint8), (4, 9, 11)).tolist() == np.full((3, 4, 9, 11), 7).tolist()
+    assert (resized(np.full((3, 4, 5, 6), 7, np.float32), (4, 9, 11)) == 7).all()
+
+
+def test_scores_of_a_region_are_those_of_the_whole() -> None:
+    scores = np.random.default_rng(0).random((2, 20, 15)).astype(np.float32)
+    whole = resized(scores, (33, 24))
+    assert np.array_equal(resized(scores, (33, 24), (5, 20)), whole)
+    # a tile that reaches past the end of the plane holds padding there, which must not show
+    padded = np.pad(scores, [(0, 0), (0, 4), (0, 1)])
+    outer = (slice(0, 24), slice(0, 16))
+    assert np.array_equal(resize_region(padded, outer, (20, 15), (slice(0, 33), slice(0, 24)), (33, 24)), whole)

@@ -17,6 +17,7 @@ from segloop.errors import ImageError, ModelError, SettingsError
 from segloop.events import Notice, SegmentStarted, TileDone, drain
 from segloop.image import Image
 from segloop.matching import match
+from segloop.models.device import Precision
 from segloop.models.protocol import ModelSpec, Task
 from segloop.models.unet import FAMILY as UNET
 from segloop.normalize import Normalization
@@ -253,7 +254,8 @@ def test_a_network_in_tiles_is_the_network_on_the_whole(ndim: int, shape: tuple[
     expected = scores.argmax(axis=0)
     assert len(np.unique(expected)) > 1
     for tile in (64, 256):
-        found = segment(model, Image(image, "ZYX"[-ndim:]), SegmentSettings(tile=tile))
+        settings = SegmentSettings(tile=tile, precision=Precision.FLOAT32)
+        found = segment(model, Image(image, "ZYX"[-ndim:]), settings)
         # scores are kept in 255ths: where two are that close, the class may be the other
         close = np.sort(scores, axis=0)[-2] > np.sort(scores, axis=0)[-1] - 1.5 / 255
         assert np.array_equal(found.labels.data[~close], expected[~close])

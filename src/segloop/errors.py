@@ -31,5 +31,9 @@ class TrainingError(SegloopError, RuntimeError):
     """Training cannot start or go on: nothing reviewed, a loss that is not finite."""
 
 
+class SegmentError(SegloopError, RuntimeError):
+    """An image cannot be segmented on this machine: there is too little memory."""
+
+
 class SettingsError(SegloopError, ValueError):
     """A setting is out of its range."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -34,10 +36,31 @@ class SegmentStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class TileDone(Event):
-    """One more tile was predicted; ``done`` counts from 1 to ``tiles``."""
+    """One more tile was predicted; ``done`` counts from 1 to ``tiles``, which grows if tiles must be made smaller."""
 
     done: int
     tiles: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsDone(Event):
+    """Labels of a block, to be shown while the rest is still worked on.
+
+    Class numbers are final; object numbers are unique so far, and replaced by those of the result.
+
+    Parameters
+    ----------
+    plane : int
+        Number of the plane, counted over all axes of the label image but Y and X, in their order.
+    rows, columns : slice
+        Where the block lies in the plane, in image pixels.
+    labels : unsigned integers (rows, columns)
+    """
+
+    plane: int
+    rows: slice
+    columns: slice
+    labels: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class Labels:
     ----------
     data : unsigned integers, one number per pixel
         0 is background. Instances: 1…N, one number per object in the whole array, stacks included.
-        Classes: the class's number.
+        Classes: the class's number. NumPy's, or any array that gives blocks when indexed, for images too large for
+        memory.
     axes : str
         One letter per dimension, of T, Z, Y, X.
     pixel_size : mapping of letter to float
@@ -41,7 +42,7 @@ class Labels:
         Names of the classes when ``data`` holds class numbers; empty for instances.
     """
 
-    data: np.ndarray
+    data: Any
     axes: str
     pixel_size: Mapping[str, float] = field(default_factory=dict)
     unit: str = "pixel"
@@ -49,7 +50,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", check_labels(self.data))
-        object.__setattr__(self, "axes", check_axes(self.axes, self.data.ndim))
+        object.__setattr__(self, "axes", check_axes(self.axes, len(self.data.shape)))
         sizes = {axis: float(self.pixel_size.get(axis, 1.0)) for axis in self.axes}
         object.__setattr__(self, "pixel_size", sizes)
 
@@ -73,14 +74,14 @@ class Labels:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array."""
-        return self.data.shape
+        return tuple(int(n) for n in self.data.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = np.asarray(self.data, dtype=dtype)
         return array.copy() if copy else array
 
 
-def check_labels(array: Any) -> np.ndarray:
+def check_labels(array: Any) -> Any:
     """Return ``array`` as unsigned integers without changing a value.
 
     Bool becomes uint8; signed integers and floats with whole non-negative values become the smallest unsigned type
@@ -91,6 +92,9 @@ def check_labels(array: Any) -> np.ndarray:
     LabelsError
         If values are negative, fractional, NaN, or the array has no pixels.
     """
+    is_lazy = not isinstance(array, np.ndarray) and hasattr(array, "dtype") and hasattr(array, "shape")
+    if is_lazy and np.dtype(array.dtype).kind == "u" and 0 not in array.shape:
+        return array  # it may not fit in memory
     array = np.asarray(array)
     if array.dtype.kind not in "buif":
         raise LabelsError(f"labels of type {array.dtype}; expected whole numbers")

@@ -50,12 +50,31 @@ def read_network_pixels(
     return pad_end(pixels, [side.stop - side.start for side in outer])
 
 
-def resize_scores(scores: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize uint8 scores (K, [Z], Y, X) to ``shape`` ([Z], Y, X), linearly."""
-    mode = "bilinear" if len(shape) == 2 else "trilinear"
-    tensor = torch.from_numpy(scores).unsqueeze(0).float()
-    resized = F.interpolate(tensor, size=tuple(shape), mode=mode, align_corners=False)
-    out: np.ndarray = resized[0].round().clamp(0, 255).to(torch.uint8).numpy()
+def resize_region(
+    scores: np.ndarray, outer: Sequence[slice], scaled: Sequence[int], region: Sequence[slice], shape: Sequence[int]
+) -> np.ndarray:
+    """Resize the scores of a tile from network pixels to a region of image pixels, linearly.
+
+    Parameters
+    ----------
+    scores : float32 (K, [Z], Y, X)
+        Of the tile ``outer`` of a plane of ``scaled`` network pixels.
+    outer, region : sequences of slice
+        In network pixels and in image pixels.
+    scaled, shape : sequences of int
+        Of the plane, in network pixels and in image pixels.
+
+    Returns
+    -------
+    float32 (K, [Z], Y, X), shaped like ``region``
+    """
+    # nothing past the end of the plane: there the tile holds padding
+    inside = tuple(slice(0, n - side.start) for side, n in zip(outer, scaled))
+    tensor = torch.from_numpy(np.ascontiguousarray(scores[(slice(None), *inside)]))
+    for axis, (side, source, n, m) in enumerate(zip(region, outer, shape, scaled), start=1):
+        places = (torch.arange(side.start, side.stop, dtype=torch.float64) + 0.5) * (m / n) - 0.5
+        tensor = _resample_axis(tensor, axis, places, source.start)
+    out: np.ndarray = tensor.numpy()
     return out
 
 

@@ -104,6 +104,10 @@ class Joiner:
         )
 
     def _gather(self) -> _Pieces:
+        if not self._tiles:
+            none = np.zeros(0, np.float32)
+            self._tiles.append(Tile((slice(0, 0),) * 2, (slice(0, 0),) * 2))
+            self._parts.append((none.reshape(0, 4), none, none.astype(np.int64)))
         order = sorted(range(len(self._tiles)), key=lambda place: _frame(self._tiles[place]))
         tiles = [self._tiles[place] for place in order]
         lengths = np.array([len(boxes) for boxes, _, _ in self._parts])

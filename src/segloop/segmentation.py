@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from segloop.candidates import Candidates, ClassScores
-from segloop.errors import ImageError, ModelError
+from segloop.errors import SegmentError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
-from segloop.image import SMALLEST_SIDE, Image
-from segloop.labels import Labels, instances_from_scores, object_table, smallest_dtype
-from segloop.models.device import Device
-from segloop.models.protocol import Instances, ModelSpec, ScoreMap, Segmenter, Task
+from segloop.image import Image
+from segloop.labels import Labels
+from segloop.memory import fitting_batch, fitting_side, free_memory, is_out_of_memory
+from segloop.models.device import Device, Precision
+from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, Segmenter, Task
 from segloop.normalize import Statistics
-from segloop.resample import read_network_pixels, resize_scores
-from segloop.seams import join_instances, stack_candidates
+from segloop.planning import Plan, Region, nearest_first, network_image
+from segloop.seams import belongs
 from segloop.settings import AUTO, Auto, check_ranges, setting
-from segloop.tiling import Tile, plan_tiles
+from segloop.stitching import ClassStitcher, ObjectStitcher, Stitcher
+from segloop.tiling import Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,16 @@ class SegmentSettings:
         AUTO, label="Channel", help="Channel to segment, counted from 0. Auto takes all channels.", least=0
     )
     device: Device = setting(Device.AUTO, label="Device", help="Where to compute. Auto takes a GPU if there is one.")
+    precision: Precision = setting(
+        Precision.AUTO,
+        label="Precision",
+        help="Numbers the network computes with. Auto takes bfloat16, twice as fast, where the processor has it, and "
+        "float32 elsewhere.",
+    )
     tile: int | Auto = setting(
         AUTO,
         label="Tile",
-        help="Side of a tile in pixels. Smaller tiles need less memory.",
+        help="Side of a tile in pixels. Smaller tiles need less memory. Auto takes what fits.",
         least=64,
         most=8192,
     )
@@ -86,7 +94,8 @@ class Segmentation:
     Parameters
     ----------
     labels : Labels
-        Shaped ``image.label_shape``.
+        Shaped ``image.label_shape``. Of images too large for memory, ``labels.data`` is an array that gives blocks when
+        indexed, not NumPy's.
     objects : DataFrame
         One row per label value: ``label``, ``score`` in [0, 1], ``class`` (name), ``area`` (pixels), ``origin``
         ("model"), and of instances ``centroid-0`` … and ``bbox-0`` … in pixels.
@@ -95,6 +104,8 @@ class Segmentation:
     notices : tuple of str
         What the user should know.
     seconds : float
+    complete : bool
+        False if it was stopped before all tiles were done; labels are 0 where nothing was looked at.
     """
 
     labels: Labels
@@ -102,6 +113,7 @@ class Segmentation:
     candidates: Candidates | ClassScores
     notices: tuple[str, ...] = ()
     seconds: float = 0.0
+    complete: bool = True
 
 
 def segment(
@@ -127,6 +139,8 @@ def segment(
         If the image is too small, has NaN pixels, or lacks the axes or channels that the model needs.
     SettingsError
         If the device is not there or the tile too small.
+    SegmentError
+        If not even the smallest tile fits in memory.
     """
     return drain(segment_events(model, image, settings), on_event)
 
@@ -136,97 +150,145 @@ def segment_events(
     image: Image,
     settings: SegmentSettings = SegmentSettings(),
     statistics: Statistics | Auto = AUTO,
+    *,
+    first: Region | None = None,
+    first_plane: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+    preview: bool = False,
 ) -> Generator[Event, None, Segmentation]:
     """Segment an image, an event per tile; the generator returns the :class:`Segmentation`. See :func:`segment`.
 
-    ``statistics`` are those of the image by default; give them when the image is a part of a larger one.
+    Parameters
+    ----------
+    model, image, settings
+        As :func:`segment` takes them.
+    statistics : Statistics, optional
+        Intensities to normalise by, those of the image by default; give them when the image is a part of a larger one.
+    first : (slice, slice), optional
+        Rows and columns, in image pixels, that are done first. The result does not depend on it.
+    first_plane : int
+        The plane that is done first, counted over all axes of the label image but Y and X.
+    stop : callable
+        Asked before each tile; when it returns true, what is done by then is put together and returned.
+    preview : bool
+        Also yield a ``LabelsDone`` for each tile.
     """
     started = time.monotonic()
-    image = _network_image(image, model.spec, settings)
-    model.to(settings.device.resolve())
-    if isinstance(statistics, Auto):
-        statistics = model.spec.normalization.fit(image)
-    notices = []
-    blank = all(low == high for low, high in zip(statistics.low, statistics.high))
-    if blank:
-        notices.append("the image has one intensity only; nothing can be found in it")
-        yield Notice(notices[-1])
+    image = network_image(image, model.spec, None if settings.channel is AUTO else settings.channel)
+    device = settings.device.resolve()
+    model.to(device, settings.precision.resolve(device))
+    notices: list[str] = []
+    plan = make_plan(model, image, settings, statistics, notices)
+    for notice in notices:
+        yield Notice(notice)
+    stitcher = make_stitcher(image, plan, settings)
+    tiles = plan.tiles()
+    order = nearest_first(tiles, first, plan)
+    blocks = [block for _, block in image.blocks(model.spec.ndim)]
+    planes = _planes_from(first_plane, image, model.spec.ndim, len(blocks))
+    waiting = deque((plane, tiles[number]) for plane in planes for number in order)
+    total, done = len(waiting), 0
+    batch = fitting_batch(model.working_memory(tiles[0].shape), free_memory(device), device)
+    yield SegmentStarted(total, tiles[0].shape, str(model.device))
 
-    zoom = model.spec.zoom
-    if settings.object_size is not AUTO and model.spec.object_size:
-        zoom = model.spec.object_size / settings.object_size
+    while waiting and not stop():
+        some = _next_batch(waiting, batch)
+        try:
+            parts = predict_tiles(model, plan, blocks[some[0][0]], [tile for _, tile in some])
+        # what torch raises when memory is short is told apart by its words
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            waiting.extendleft(reversed(some))
+            del error  # its traceback holds what did not fit
+            if batch > 1:
+                batch = batch // 2
+                notices.append(f"not enough memory for {len(some)} tiles at once; went on with {batch}")
+            else:
+                notices.append(_make_smaller(model, plan, waiting))
+                total = done + len(waiting)
+            yield Notice(notices[-1])
+            continue
+        for (plane, tile), part in zip(some, parts):
+            stitcher.add(plane, tile, part)
+            done += 1
+            if preview:
+                yield from stitcher.preview(plane, tile, part)
+            yield TileDone(done, total)
+    if waiting:
+        notices.append(f"stopped after {done} of {total} tiles; the labels of the rest are empty")
+    labels, objects, candidates = stitcher.finish()
+    seconds = time.monotonic() - started
+    return Segmentation(labels, objects, candidates, tuple(notices), seconds, complete=not waiting)
+
+
+def make_plan(
+    model: Segmenter, image: Image, settings: SegmentSettings, statistics: Statistics | Auto, notices: list[str]
+) -> Plan:
+    """Decide on scale and tiles for an image reduced to the model's channels; adds to ``notices`` what is to be known.
+
+    The side of the tiles is the model's own, or less if the device has not the memory for it.
+    """
+    spec = model.spec
+    if isinstance(statistics, Auto):
+        statistics = spec.normalization.fit(image)
+    zoom = spec.zoom
+    if settings.object_size is not AUTO and spec.object_size:
+        zoom = spec.object_size / settings.object_size
     elif settings.object_size is not AUTO:
-        notices.append(f"object size is left out: it is not known how large the objects of {model.spec.name!r} are")
-        yield Notice(notices[-1])
-    shape = image.spatial_shape() if model.spec.ndim == 3 else image.spatial_shape()[-2:]
+        notices.append(f"object size is left out: it is not known how large the objects of {spec.name!r} are")
+    shape = image.spatial_shape() if spec.ndim == 3 else image.spatial_shape()[-2:]
     # depth stays as it is: planes are far apart, and objects in network pixels are measured in the plane
     scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
-    tiles = _plan(model, scaled, settings)
-    count = len(tiles) * int(np.prod([image.sizes[axis] for axis in image.outer_axes(model.spec.ndim)], initial=1))
-    yield SegmentStarted(count, tiles[0].shape, str(model.device))
-
-    stitcher = (
-        _ClassStitcher(image, model.spec, scaled)
-        if model.spec.task is Task.SEMANTIC
-        else _ObjectStitcher(image, model.spec, scaled)
-    )
-    done = 0
-    for plane, (_, block) in enumerate(image.blocks(model.spec.ndim)):
-        parts: list[ScoreMap | Instances] = []
-        for tile in tiles:
-            # read also where nothing can be found: a NaN somewhere is an error all the same
-            pixels = _read_tile(block, tile, scaled, model.spec, statistics)
-            parts.extend([_nothing(model.spec, tile)] if blank else model.predict(torch.from_numpy(pixels[np.newaxis])))
-            done += 1
-            yield TileDone(done, count)
-        stitcher.add(plane, tiles, parts)
-    labels, objects, candidates = stitcher.finish(settings)
-    return Segmentation(labels, objects, candidates, tuple(notices), time.monotonic() - started)
-
-
-def _network_image(image: Image, spec: ModelSpec, settings: SegmentSettings) -> Image:
-    """Check the image and reduce it to the channels that the model takes."""
-    if not isinstance(image, Image):
-        array = np.asarray(image)
-        if array.ndim != 2:
-            raise ImageError(
-                f"an array of shape {array.shape} without axes; say them: segloop.Image(array, 'ZYX') or whatever holds"
-            )
-        image = Image(array, "YX")
-    image = image.without_alpha()
-    if settings.channel is not AUTO:
-        image = image.channel(settings.channel)
-    if min(image.spatial_shape()[-2:]) < SMALLEST_SIDE:
-        raise ImageError(
-            f"the image is {' × '.join(map(str, image.spatial_shape()))} pixels; "
-            f"expected at least {SMALLEST_SIDE} × {SMALLEST_SIDE}"
+    divisor = model.divisor
+    side = spec.tile if settings.tile is AUTO else settings.tile
+    side = max(1, side // divisor) * divisor
+    if settings.tile is AUTO:
+        least = min(side, max(4 * divisor, 64))
+        fitting = fitting_side(
+            side,
+            least,
+            divisor,
+            lambda n: model.working_memory(tuple(min(n, -(-m // divisor) * divisor) for m in scaled)),
+            free_memory(model.device),
         )
-    if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
-        wanted = f"{spec.channels} channels" if spec.channels > 1 else "1 channel"
-        wanted += " or 1" if spec.repeat_grey and spec.channels > 1 else ""
-        raise ImageError(
-            f"the image has {image.channels} channels, but the model {spec.name!r} takes {wanted}; "
-            "choose one of its channels, or correct the axes"
-        )
-    return image
+        if fitting < side:
+            notices.append(f"memory is short: tiles of {fitting} instead of {side} pixels are used")
+        side = fitting
+    plan = Plan(spec, statistics, shape, scaled, side, min(spec.halo, side // 4), divisor)
+    if plan.is_blank:
+        notices.append("the image has one intensity only; nothing can be found in it")
+    return plan
 
 
-def _plan(model: Segmenter, shape: tuple[int, ...], settings: SegmentSettings) -> list[Tile]:
-    side = model.spec.tile if settings.tile is AUTO else settings.tile
-    side = max(1, side // model.divisor) * model.divisor
-    halo = min(model.spec.halo, side // 4)
-    count = len(shape)
-    return plan_tiles(shape, (side,) * count, (halo,) * count, (model.divisor,) * count)
+def make_stitcher(image: Image, plan: Plan, settings: SegmentSettings) -> Stitcher:
+    """What puts together the kind of result that the model gives."""
+    if plan.spec.task is Task.SEMANTIC:
+        return ClassStitcher(image, plan, settings.instances, settings.min_area)
+    score = plan.spec.score_threshold if settings.score is AUTO else settings.score
+    return ObjectStitcher(image, plan, score, settings.overlap, settings.min_area)
 
 
-def _read_tile(
-    block: Image, tile: Tile, scaled: tuple[int, ...], spec: ModelSpec, statistics: Statistics
-) -> np.ndarray:
-    """Read a tile as the network takes it: float32 (C, [Z], Y, X), normalised."""
-    pixels = read_network_pixels(block, tile.outer, scaled, lambda raw: spec.normalization.apply(raw, statistics))
-    if spec.repeat_grey and pixels.shape[0] == 1:
-        pixels = np.repeat(pixels, spec.channels, axis=0)
-    return pixels
+def predict_tiles(
+    model: Segmenter, plan: Plan, block: Image, tiles: Sequence[Tile]
+) -> Sequence[ScoreMap] | Sequence[Instances]:
+    """Read and predict tiles, all of one shape, of a plane or volume."""
+    # read also where nothing can be found: a NaN somewhere is an error all the same
+    pixels = np.stack([plan.read(block, tile) for tile in tiles])
+    if plan.is_blank:
+        return [_nothing(plan.spec, tile) for tile in tiles]  # type: ignore[return-value]
+    if not isinstance(model, Promptable):
+        return model.predict(torch.from_numpy(pixels))
+    maps = model.features(torch.from_numpy(pixels))
+    height, width = plan.scaled
+    found = [
+        own.take(np.flatnonzero(belongs(tile, own.boxes, (height, width))))
+        for own, tile in zip(model.detect(maps, (pixels.shape[-2], pixels.shape[-1])), tiles)
+    ]
+    boxes = [torch.from_numpy(own.boxes).to(model.device) for own in found]
+    classes = [torch.from_numpy(own.classes).to(model.device) for own in found]
+    masks = [mask.float().cpu().numpy() for mask in model.masks(maps, boxes, classes)]
+    return [Instances(own.boxes, own.scores, own.classes, mask) for own, mask in zip(found, masks)]
 
 
 def _nothing(spec: ModelSpec, tile: Tile) -> ScoreMap | Instances:
@@ -239,118 +301,44 @@ def _nothing(spec: ModelSpec, tile: Tile) -> ScoreMap | Instances:
     return ScoreMap(scores)
 
 
-class _ClassStitcher:
-    """Puts score maps together into class labels."""
+def _planes_from(first: int, image: Image, ndim: int, count: int) -> list[int]:
+    """The order of planes (or volumes): that with 2D plane ``first``, those after it, those before it."""
+    axes = [axis for axis in image.label_axes if axis not in "YX"]
+    sizes = [image.sizes[axis] for axis in axes]
+    at = dict(zip(axes, map(int, np.unravel_index(first, sizes)))) if axes else {}
+    outer = image.outer_axes(ndim)
+    start = int(np.ravel_multi_index([at[a] for a in outer], [image.sizes[a] for a in outer])) if outer else 0
+    return [*range(start, count), *range(start)]
 
-    def __init__(self, image: Image, spec: ModelSpec, scaled: tuple[int, ...]) -> None:
-        self._image, self._spec, self._scaled = image, spec, scaled
-        self._blocks: list[np.ndarray] = []
 
-    def add(self, plane: int, tiles: list[Tile], parts: list[Any]) -> None:
-        """Take the score maps of the tiles of one plane or volume."""
-        whole = np.empty((len(self._spec.classes), *self._scaled), np.uint8)
-        for tile, part in zip(tiles, parts):
-            if not isinstance(part, ScoreMap):
-                raise ModelError(f"the semantic model {self._spec.name!r} returned {type(part).__name__}, not ScoreMap")
-            whole[(slice(None), *tile.inner)] = np.rint(part.scores[(slice(None), *tile.local)] * 255)
-        shape = self._image.spatial_shape()[-len(self._scaled) :]
-        self._blocks.append(whole if shape == self._scaled else resize_scores(whole, shape))
+def _next_batch(waiting: deque[tuple[int, Tile]], most: int) -> list[tuple[int, Tile]]:
+    """Take tiles of one plane and shape from the front."""
+    some = [waiting.popleft()]
+    while waiting and len(some) < most:
+        plane, tile = waiting[0]
+        if (plane, tile.shape) != (some[0][0], some[0][1].shape):
+            break
+        some.append(waiting.popleft())
+    return some
 
-    def finish(self, settings: SegmentSettings) -> tuple[Labels, pd.DataFrame, ClassScores]:
-        scores = np.stack(self._blocks)
-        if settings.instances:
-            labels, objects = self._objects(scores, settings)
-        else:
-            labels, objects = self._classes(scores)
-        return labels, objects, ClassScores(scores)
 
-    def _classes(self, scores: np.ndarray) -> tuple[Labels, pd.DataFrame]:
-        classes = scores.argmax(axis=1).astype(smallest_dtype(len(self._spec.classes) - 1))
-        numbers, areas = np.unique(classes, return_counts=True)
-        sure = scores.max(axis=1)
-        rows = [
-            {
-                "label": int(number),
-                "score": float(sure[classes == number].mean() / 255),
-                "class": self._spec.classes[number],
-                "area": int(area),
-                "origin": "model",
-            }
-            for number, area in zip(numbers, areas)
-            if number > 0
+def _make_smaller(model: Segmenter, plan: Plan, waiting: deque[tuple[int, Tile]]) -> str:
+    """Cut all waiting tiles of the first one's size into smaller ones, or go on on the CPU; says what was done."""
+    largest = max(waiting[0][1].shape[-2:])
+    try:
+        quarters = [
+            (plane, part)
+            for plane, tile in waiting
+            for part in (plan.quarters(tile) if max(tile.shape[-2:]) == largest else [tile])
         ]
-        objects = pd.DataFrame(rows, columns=["label", "score", "class", "area", "origin"])
-        return _labels_like(self._image, classes, self._spec, self._spec.classes), objects
-
-    def _objects(self, scores: np.ndarray, settings: SegmentSettings) -> tuple[Labels, pd.DataFrame]:
-        if self._spec.border_class is None:
-            raise ModelError(
-                f"the model {self._spec.name!r} has no border class, so it cannot part single objects; "
-                "use a model with classes background, inside, border, or an instance model"
-            )
-        whole = np.zeros((len(scores), *scores.shape[2:]), np.uint32)
-        certainty: list[float] = []
-        for plane, block in enumerate(scores):
-            inside = block[1].astype(np.float32) / 255
-            foreground = 1 - block[0].astype(np.float32) / 255
-            parted = instances_from_scores(inside, foreground)
-            areas = np.bincount(parted.ravel())
-            areas[0] = 0
-            kept = np.flatnonzero(areas >= max(1, settings.min_area))
-            lookup = np.zeros(len(areas), np.uint32)
-            lookup[kept] = np.arange(1, len(kept) + 1) + len(certainty)
-            sums = np.bincount(parted.ravel(), weights=foreground.ravel(), minlength=len(areas))
-            certainty.extend((sums[kept] / areas[kept]).tolist())
-            whole[plane] = lookup[parted]
-        labels = _labels_like(self._image, whole, self._spec, ())
-        classes = np.full(len(certainty), self._spec.classes[1], object)
-        return labels, _object_frame(labels.data, np.asarray(certainty), classes)
-
-
-class _ObjectStitcher:
-    """Puts instances together into object labels."""
-
-    def __init__(self, image: Image, spec: ModelSpec, scaled: tuple[int, ...]) -> None:
-        self._image, self._spec, self._scaled = image, spec, scaled
-        self._planes: list[Candidates] = []
-
-    def add(self, plane: int, tiles: list[Tile], parts: list[Any]) -> None:
-        """Take the instances of the tiles of one plane."""
-        for part in parts:
-            if not isinstance(part, Instances):
-                raise ModelError(
-                    f"the instance model {self._spec.name!r} returned {type(part).__name__}, not Instances"
-                )
-        height, width = self._scaled
-        self._planes.append(join_instances(tiles, parts, (height, width), plane))
-
-    def finish(self, settings: SegmentSettings) -> tuple[Labels, pd.DataFrame, Candidates]:
-        height, width = self._image.spatial_shape()[-2:]
-        candidates = stack_candidates(self._planes, (height, width))
-        score = self._spec.score_threshold if settings.score is AUTO else settings.score
-        pasted, chosen = candidates.paste(score, settings.overlap, settings.min_area)
-        names = np.asarray(["", *self._spec.classes], object)
-        labels = _labels_like(self._image, pasted, self._spec, ())
-        frame = _object_frame(labels.data, candidates.scores[chosen], names[candidates.classes[chosen]])
-        return labels, frame, candidates
-
-
-def _labels_like(image: Image, blocks: np.ndarray, spec: ModelSpec, classes: tuple[str, ...]) -> Labels:
-    """Bring blocks (P, [Z], Y, X) into the image's order of axes."""
-    outer = image.outer_axes(spec.ndim)
-    inner = "ZYX" if spec.ndim == 3 else "YX"
-    shaped = blocks.reshape([image.sizes[axis] for axis in outer + inner])
-    order = [(outer + inner).index(axis) for axis in image.label_axes]
-    return Labels.like(image, np.ascontiguousarray(shaped.transpose(order)), classes)
-
-
-def _object_frame(labels: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> pd.DataFrame:
-    table = object_table(labels)
-    index = table["label"] - 1
-    frame = pd.DataFrame({"label": table["label"], "score": scores[index].astype(float), "class": classes[index]})
-    frame["area"] = table["area"].astype(int)
-    frame["origin"] = "model"
-    for name, column in table.items():
-        if name.startswith(("centroid", "bbox")):
-            frame[name] = column
-    return frame
+    except SettingsError as error:
+        if model.device.type != "cpu":
+            name = model.device.type
+            model.to(torch.device("cpu"), Precision.AUTO.resolve(torch.device("cpu")))
+            return f"there is not enough memory on {name}; went on on the CPU"
+        raise SegmentError(
+            f"there is not enough memory even for tiles of {largest} × {largest} pixels; close other programs"
+        ) from error
+    waiting.clear()
+    waiting.extend(quarters)
+    return f"not enough memory for tiles of {largest} pixels; went on with {max(quarters[0][1].shape[-2:])}"

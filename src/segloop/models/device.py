@@ -62,7 +62,10 @@ class Precision(Enum):
         return torch.bfloat16 if fast and self is not Precision.FLOAT32 else torch.float32
 
 
-def has_fast_bfloat16(device: torch.device = torch.device("cpu")) -> bool:
+CPU = torch.device("cpu")
+
+
+def has_fast_bfloat16(device: torch.device = CPU) -> bool:
     """Whether ``device`` multiplies bfloat16 in hardware. Without it, bfloat16 is many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

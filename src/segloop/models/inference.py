@@ -6,7 +6,7 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -20,18 +20,35 @@ def inference_copy(module: Module, dtype: torch.dtype) -> Module:
     """Return a copy of ``module`` for inference, in ``dtype``.
 
     Batch norms with running statistics are folded into the convolutions before them (the same affine map, one pass
-    over memory less), weights lie with channels last, as the fast convolutions want them.
+    over memory less), weights lie with channels last, as the fast convolutions want them. The first convolution stays
+    in float32: it sees the image, whose faint differences bfloat16 would round away, and costs little.
     """
     twin = copy.deepcopy(module).eval().requires_grad_(False)
     fold_norms(twin)
+    if dtype != torch.float32:
+        name, first = next((name, child) for name, child in twin.named_modules() if isinstance(child, CONVOLUTIONS))
+        exact = copy.deepcopy(first)
+        for parameter in twin.parameters():
+            parameter.data = parameter.data.to(dtype)
+        holder, _, last = name.rpartition(".")
+        setattr(twin.get_submodule(holder), last, _InFloat32(exact, dtype))
     for parameter in twin.parameters():
-        parameter.data = parameter.data.to(dtype)
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    for buffer in twin.buffers():
-        if buffer.is_floating_point():
-            buffer.data = buffer.data.to(dtype)
     return twin
+
+
+class _InFloat32(nn.Module):
+    """A layer that computes in float32 and returns another dtype."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer, self.dtype = layer, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        out: Tensor = self.layer(x.float()).to(self.dtype)
+        return out
 
 
 def fold_norms(module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segloop.errors import ModelError
-from segloop.models.maskrcnn_network import RESNET50, MaskRCNN, MaskRCNNConfig, config_from
+from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, RESNET50, MaskRCNN, MaskRCNNConfig, config_from
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
 
@@ -36,6 +37,15 @@ class MaskRCNNModel(TorchModel):
             )
         config = config_from(spec.architecture, spec.name)
         super().__init__(spec, MaskRCNN(config, spec.channels, len(spec.classes)))
+
+    def working_memory(self, shape: tuple[int, ...]) -> int:
+        """Bytes that predicting one tile of ``shape`` (Y, X) takes at most."""
+        config, pixels = self.module.config, math.prod(shape)
+        # ResNet-50's widest map has 256 channels at stride 4, and a 64-channel one at stride 2 before it
+        trunk = 3 * max(config.widths[0] if config.widths else 256, config.pyramid) / 16 + 64 / 2
+        boxes = config.detections * max(1.0, pixels / LIMIT_AREA) * config.pyramid * 7 * 7 * 2
+        masks = 3 * MASK_BATCH * config.mask_layers[-1] * 28 * 28
+        return int(4 * (2 * trunk * pixels + boxes + masks))
 
     @torch.inference_mode()
     def predict(self, tiles: Tensor) -> list[Instances]:

@@ -304,9 +304,8 @@ class MaskRCNN(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Stage 1. Normalised images, float32 (N, C, Y, X), to the pyramid's maps by name, in the weights' dtype."""
-        scaled = ((images - self.mean) / self.std).to(next(self.backbone.parameters()).dtype)
-        maps: dict[str, Tensor] = self.backbone(scaled.contiguous(memory_format=torch.channels_last))
+        """Stage 1. Normalised images, float32 (N, C, Y, X), to the pyramid's maps by name."""
+        maps: dict[str, Tensor] = self.backbone((images - self.mean) / self.std)
         return maps
 
     def detect(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -343,7 +342,7 @@ class MaskRCNN(nn.Module):
         least = torch.logit(torch.tensor(self.config.proposal_score, dtype=torch.float64)).item()
         found = []
         for image in range(len(maps[0])):
-            levels = []
+            levels: list[tuple[Tensor, ...]] = []
             for level, own in enumerate(anchors):
                 # rows, columns, anchors of a place: the order of torchvision's anchors
                 score = logits[level][image].permute(1, 2, 0).reshape(-1).float()

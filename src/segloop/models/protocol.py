@@ -157,6 +157,10 @@ class Instances:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def take(self, index: np.ndarray) -> Instances:
+        """Return some of the objects, by their numbers."""
+        return Instances(self.boxes[index], self.scores[index], self.classes[index], self.masks[index])
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -197,8 +201,15 @@ class Segmenter(Protocol):
         """Tile sides must be multiples of it."""
         ...
 
-    def to(self, device: torch.device) -> Segmenter:
-        """Move the weights to ``device`` in place and return the model."""
+    def to(self, device: torch.device, precision: torch.dtype | None = None) -> Segmenter:
+        """Move the weights to ``device`` in place and return the model.
+
+        ``precision`` is what predictions compute with from now on, float32 or bfloat16; None leaves it as it is.
+        """
+        ...
+
+    def working_memory(self, shape: tuple[int, ...]) -> int:
+        """Bytes that predicting one tile of ``shape`` ([Z], Y, X) takes at most, beside weights and result; roughly."""
         ...
 
     def predict(self, tiles: Tensor) -> list[ScoreMap] | list[Instances]:

@@ -44,8 +44,8 @@ def roi_align(
     """
     if feature.device.type != "cpu":
         # torchvision has no kernel for bfloat16
-        pooled = torchvision_roi_align(feature.float()[None], [boxes.float()], cells, scale, points, aligned)
-        return pooled.to(feature.dtype)
+        found = torchvision_roi_align(feature.float()[None], [boxes.float()], cells, scale, points, aligned)
+        return found.to(feature.dtype)
     pooled: Tensor = _CpuRoIAlign.apply(feature, boxes, cells, scale, points, aligned)
     return pooled
 
@@ -59,22 +59,23 @@ class _CpuRoIAlign(torch.autograd.Function):
     ) -> Tensor:
         from segloop.models import roi_kernels
 
-        ctx.geometry = (boxes.detach().float().numpy(), cells, scale, points, aligned)
+        ctx.boxes = boxes.detach().float().numpy()
+        ctx.grid = roi_kernels.Grid(cells, scale, points, aligned)
         ctx.shape, ctx.dtype = feature.shape, feature.dtype
         last = feature.detach().permute(1, 2, 0).contiguous()
         out = torch.empty((len(boxes), cells, cells, feature.shape[0]), dtype=feature.dtype)
-        roi_kernels.pool(_array(last), *ctx.geometry, _array(out))
+        roi_kernels.pool(_array(last), ctx.boxes, ctx.grid, _array(out))
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         from segloop.models import roi_kernels
 
         channels, height, width = ctx.shape
         spread = torch.zeros((height, width, channels), dtype=torch.float32)
         last = gradient.float().permute(0, 2, 3, 1).contiguous()
-        roi_kernels.spread(last.numpy(), *ctx.geometry, spread.numpy())
+        roi_kernels.spread(last.numpy(), ctx.boxes, ctx.grid, spread.numpy())
         return spread.permute(2, 0, 1).to(ctx.dtype), None, None, None, None, None
 
 

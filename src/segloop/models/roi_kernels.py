@@ -7,8 +7,10 @@ each with its own boxes or channels; numba's own parallel loops may not be enter
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -20,24 +22,33 @@ SMALL = 8
 """Fewer boxes than this are not worth a second thread."""
 
 
-def pool(
-    feature: np.ndarray, boxes: np.ndarray, cells: int, scale: float, points: int, aligned: bool, out: np.ndarray
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How a box is sampled; see :func:`segloop.models.roi_align.roi_align`."""
+
+    cells: int
+    scale: float
+    points: int
+    aligned: bool
+
+
+def pool(feature: np.ndarray, boxes: np.ndarray, grid: Grid, out: np.ndarray) -> None:
     """Fill ``out`` (N, cells, cells, C) from ``feature`` (H, W, C): both float32, or both bfloat16's bits in uint16."""
     kernel = _pool_bits if feature.dtype == np.uint16 else _pool
+
+    def some_boxes(some: slice) -> None:
+        kernel(feature, boxes[some], grid.cells, np.float32(grid.scale), grid.points, grid.aligned, out[some])
+
     if len(boxes):
-        _in_threads(
-            lambda some: kernel(feature, boxes[some], cells, np.float32(scale), points, aligned, out[some]), len(boxes)
-        )
+        _in_threads(some_boxes, len(boxes))
 
 
-def spread(
-    gradient: np.ndarray, boxes: np.ndarray, cells: int, scale: float, points: int, aligned: bool, out: np.ndarray
-) -> None:
+def spread(gradient: np.ndarray, boxes: np.ndarray, grid: Grid, out: np.ndarray) -> None:
     """Add the gradient of :func:`pool`, float32 (N, cells, cells, C), to ``out``, float32 (H, W, C)."""
 
     def some_channels(some: slice) -> None:
-        _spread(gradient[..., some], boxes, cells, np.float32(scale), points, aligned, out[..., some])
+        scale = np.float32(grid.scale)
+        _spread(gradient[..., some], boxes, grid.cells, scale, grid.points, grid.aligned, out[..., some])
 
     # threads share channels out, not boxes: no two add to one number, and sums have one order
     if len(boxes):
@@ -53,14 +64,14 @@ def _in_threads(work: Callable[[slice], Any], count: int) -> None:
     """Run ``work`` on slices of 0…count, one per thread of torch."""
     threads = min(torch.get_num_threads(), max(1, count // SMALL))
     edges = [count * part // threads for part in range(threads + 1)]
-    parts = [slice(low, high) for low, high in zip(edges, edges[1:])]
+    parts = [slice(low, high) for low, high in itertools.pairwise(edges)]
     if threads == 1:
         work(parts[0])
     else:
         list(_pool_of(threads).map(work, parts))
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _taps(low, high, cells, points, aligned, length, places, weights):  # type: ignore[no-untyped-def]
     """Rows (or columns) that count for each cell, and their weights; returns the least and largest of them.
 
@@ -96,7 +107,7 @@ def _taps(low, high, cells, points, aligned, length, places, weights):  # type: 
     return least, largest
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _pool(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     height, width, channels = feature.shape
     row_places = np.empty((cells, 2 * points), np.int64)
@@ -130,7 +141,7 @@ def _pool(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[n
                             target[c] += weight * source[c]
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _pool_bits(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     """As ``_pool``, for bfloat16 given and returned as bits: the upper half of a float32's."""
     height, width, channels = feature.shape
@@ -174,7 +185,7 @@ def _pool_bits(feature, boxes, cells, scale, points, aligned, out):  # type: ign
                     out[box, i, j, c] = np.uint16((bits[c] + half) >> np.uint32(16))
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _spread(gradient, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     height, width, channels = out.shape
     row_places = np.empty((cells, 2 * points), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, Self
 
 import torch
@@ -47,6 +48,13 @@ class TorchModel:
         if self._twin is None or self._twin[0] != state:
             self._twin = (state, inference_copy(self.module, self.precision))
         return self._twin[1]
+
+    def working_memory(self, shape: tuple[int, ...]) -> int:
+        """Bytes that predicting one tile of ``shape`` ([Z], Y, X) takes at most, beside weights and result; roughly.
+
+        A guess for networks that do not know better: 256 float32 numbers per pixel.
+        """
+        return 1024 * math.prod(shape)
 
     def check_tiles(self, tiles: Tensor) -> None:
         """Raise ModelError unless ``tiles`` is (N, C, [Z], Y, X) with the model's channels and divisible sides."""

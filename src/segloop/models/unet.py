@@ -12,6 +12,7 @@ batches of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -130,12 +131,18 @@ class UNetModel(TorchModel):
         """Tile sides must be multiples of it."""
         return 2**self.config.levels
 
+    def working_memory(self, shape: tuple[int, ...]) -> int:
+        """Bytes that predicting one tile of ``shape`` ([Z], Y, X) takes at most."""
+        # of the finest level: its skip map, the concatenation, and a convolution's input and output
+        width = 6 * self.config.base_channels + 4 * len(self.spec.classes) + self.spec.channels
+        return 4 * width * math.prod(shape)
+
     @torch.inference_mode()
     def predict(self, tiles: Tensor) -> list[ScoreMap]:
         """Predict tiles, float32 (N, C, [Z], Y, X); one ScoreMap per tile."""
         self.check_tiles(tiles)
         layout = torch.channels_last if self.spec.ndim == 2 else torch.channels_last_3d
-        logits = self.network(tiles.to(self.device, self.precision).contiguous(memory_format=layout))
+        logits = self.network(tiles.to(self.device).contiguous(memory_format=layout))
         return [ScoreMap(scores) for scores in F.softmax(logits.float(), dim=1).cpu().numpy()]
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
