@@ -1,10 +1,15 @@
-"""How nearly the result is independent of the tile size: bundled models on a mosaic of real images.
+"""How nearly the result is independent of the tile size: bundled models on mosaics of real images.
 
     python benchmarks/seams.py [--json out.json]
 
-The mosaic is the bundled fluorescence sample beside its mirror images. Labels from tiles of several sizes are compared
-with those of one tile that holds the whole image: the share of objects with a partner of IoU >= 0.9, the number of
-objects, and the share of pixels that are foreground in both or neither.
+Labels from tiles of several sizes are compared with those of one tile that holds the whole image, on
+
+- nuclei: the bundled fluorescence sample beside its mirror images, the objects about 20 pixels wide;
+- large: its upper left quarter, enlarged 4 times without telling the model: objects larger than the overlap of tiles.
+
+Columns: objects; same object, the share with a partner of IoU >= 0.9; same pixels, the share that is foreground in both
+or neither; split and joined, objects of which the tiles make two or more, and the reverse (each with more than half
+of its pixels in it); cut, objects that end along a tile's border where the object of the reference goes on.
 """
 
 from __future__ import annotations
@@ -13,21 +18,119 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 import segloop
+from segloop.labels import bounding_boxes
 from segloop.matching import match
 from segloop.samples import load_sample
+from segloop.tiling import Tile, plan_tiles
 
 TILES = (256, 384, 512, 768)
+ENLARGED = 4
+ALONG = 0.4
+"""An object ends along a border if this share of its side lies at it."""
 
 
 def mosaic() -> segloop.Image:
     """A 2 × 2 mosaic of the sample and its mirror images, about 1.4 megapixels."""
     pixels = np.asarray(load_sample("fluorescence").data)
     row = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
-    return segloop.Image(np.concatenate([row, row[::-1]], axis=0), "YX", name="mosaic")
+    return segloop.Image(np.concatenate([row, row[::-1]], axis=0), "YX", name="nuclei")
+
+
+def enlarged() -> segloop.Image:
+    """A quarter of the sample, enlarged bilinearly."""
+    pixels = np.asarray(load_sample("fluorescence").data)
+    quarter = torch.from_numpy(pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2].astype(np.float32))
+    larger = torch.nn.functional.interpolate(quarter[None, None], scale_factor=ENLARGED, mode="bilinear")
+    return segloop.Image(larger[0, 0].round().numpy().astype(pixels.dtype), "YX", name="large")
+
+
+def most_overlapped(labels: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each object of ``labels``, the object of ``other`` that shares most pixels with it, and their share of it."""
+    count = int(other.max()) + 1
+    pairs, shared = np.unique(labels.astype(np.int64) * count + other, return_counts=True)
+    inside = (pairs >= count) & (pairs % count > 0)
+    pairs, shared = pairs[inside], shared[inside]
+    order = np.argsort(shared, kind="stable")
+    best, share = np.zeros(int(labels.max()) + 1, np.int64), np.zeros(int(labels.max()) + 1)
+    best[pairs[order] // count] = pairs[order] % count
+    share[pairs[order] // count] = shared[order]
+    return best, share / np.maximum(np.bincount(labels.ravel(), minlength=len(share)), 1)
+
+
+def split_objects(reference: np.ndarray, labels: np.ndarray) -> int:
+    """How many objects of the reference hold more than one object of ``labels``, each by more than half of it."""
+    best, share = most_overlapped(labels, reference)
+    return int((np.bincount(best[share > 0.5])[1:] > 1).sum())
+
+
+def cut_objects(reference: np.ndarray, labels: np.ndarray, tiles: list[Tile]) -> int:
+    """How many objects of ``labels`` end along a border of a tile where their partner in the reference goes on."""
+    best, _ = most_overlapped(labels, reference)
+    boxes, whole = bounding_boxes(labels), bounding_boxes(reference)
+    count = 0
+    for number, box in boxes.items():
+        if best[number] == 0:
+            continue
+        mask, partner = labels[box] == number, whole[int(best[number])]
+        cut = False
+        for axis in (0, 1):
+            for end, goes_on in (
+                (box[axis].start, box[axis].start - partner[axis].start > 2),
+                (box[axis].stop, partner[axis].stop - box[axis].stop > 2),
+            ):
+                edges = {edge for tile in tiles for edge in (tile.outer[axis].start, tile.outer[axis].stop)}
+                last = mask.take(0 if end == box[axis].start else -1, axis=axis)
+                near = any(abs(end - edge) <= 1 for edge in edges)
+                cut |= near and goes_on and last.sum() >= max(4, ALONG * len(last))
+        count += cut
+    return count
+
+
+def compare(reference: np.ndarray, labels: np.ndarray, tiles: list[Tile]) -> dict[str, Any]:
+    """All columns but the time."""
+    matching = match(reference, labels, 0.9)
+    pairs, missed, extra = len(matching.iou), len(matching.missed), len(matching.extra)
+    return {
+        "objects": pairs + extra,
+        "same_objects": pairs / max(1, pairs + max(missed, extra)),
+        "same_pixels": float(((reference > 0) == (labels > 0)).mean()),
+        "split": split_objects(reference, labels),
+        "joined": split_objects(labels, reference),
+        "cut": cut_objects(reference, labels, tiles),
+    }
+
+
+def measure(model: Any, name: str, image: segloop.Image) -> list[dict[str, Any]]:
+    """Segment one image with tiles of all sizes, the whole image first."""
+    whole = -(-max(image.shape) // 32) * 32
+    reference, rows = None, []
+    for tile in (whole, *(tile for tile in TILES if tile < whole)):
+        started = time.perf_counter()
+        settings = segloop.SegmentSettings(tile=tile, instances=name.endswith("unet"))
+        labels = np.asarray(segloop.segment(model, image, settings).labels.data)
+        seconds = time.perf_counter() - started
+        reference = labels if reference is None else reference
+        side = tile // model.divisor * model.divisor
+        tiles = plan_tiles(image.shape, (side,) * 2, (min(model.spec.halo, side // 4),) * 2, (model.divisor,) * 2)
+        row = {"image": image.name, "model": name, "tile": tile, "whole": tile == whole}
+        rows.append(row | compare(reference, labels, tiles) | {"seconds": seconds})
+        print(as_line(rows[-1]), flush=True)
+    return rows
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """A row of the table."""
+    tile = "whole" if row["whole"] else row["tile"]
+    return (
+        f"| {row['image']} | {row['model']} | {tile} | {row['objects']} | {row['same_objects']:.4f} "
+        f"| {row['same_pixels']:.5f} | {row['split']} | {row['joined']} | {row['cut']} | {row['seconds']:.1f} |"
+    )
 
 
 def main() -> None:
@@ -35,37 +138,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    image = mosaic()
-    whole = -(-max(image.shape) // 32) * 32
     rows = []
-    print(f"mosaic of {image.shape[0]} × {image.shape[1]} pixels")
-    print("| model | tile | objects | same object (IoU ≥ 0.9) | same pixels | s |")
-    print("|---|---|---|---|---|---|")
+    images = [mosaic(), enlarged()]
+    for image in images:
+        print(f"{image.name}: {image.shape[0]} × {image.shape[1]} pixels")
+    print("| image | model | tile | objects | same object (IoU ≥ 0.9) | same pixels | split | joined | cut | s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in ("nuclei-unet", "nuclei-maskrcnn"):
         model = segloop.load_model(name)
-        reference = None
-        for tile in (whole, *TILES):
-            started = time.perf_counter()
-            labels = segloop.segment(model, image, segloop.SegmentSettings(tile=tile, instances=name.endswith("unet")))
-            seconds = time.perf_counter() - started
-            array = labels.labels.data
-            reference = array if reference is None else reference
-            matching = match(reference, array, 0.9)
-            pairs, missed, extra = len(matching.iou), len(matching.missed), len(matching.extra)
-            row = {
-                "model": name,
-                "tile": tile,
-                "objects": len(labels.objects),
-                "same_objects": pairs / max(1, pairs + max(missed, extra)),
-                "same_pixels": float(((reference > 0) == (array > 0)).mean()),
-                "seconds": seconds,
-            }
-            rows.append(row)
-            print(
-                f"| {name} | {tile if tile != whole else 'whole'} | {row['objects']} | {row['same_objects']:.4f} "
-                f"| {row['same_pixels']:.5f} | {seconds:.1f} |",
-                flush=True,
-            )
+        for image in images:
+            rows.extend(measure(model, name, image))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
 

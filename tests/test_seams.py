@@ -282,7 +282,7 @@ def test_thousands_of_pieces_quickly() -> None:
 
 def test_nothing_found() -> None:
     joined = join_instances(TWO, [instances(), instances()], (64, 96), 0)
-    assert len(joined) == 0
+    assert len(joined) == len(Joiner((64, 96), 0).join()) == 0
     stacked = stack_candidates([joined, joined], (64, 96))
     assert stacked.shape == (2, 64, 96) and stacked.paste(0, 1, 1)[0].shape == (2, 64, 96)
 

@@ -71,7 +71,11 @@ class Joiner:
         self._masks[first : self._count] = masks
 
     def join(self) -> Candidates:
-        """Join all that was taken; to be called once."""
+        """Join all that was taken, which may be nothing; to be called once."""
+        if not self._count:
+            none = np.zeros(0, np.int64)
+            boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+            return Candidates(boxes, scores, none, self._masks, none, none, (1, *self._shape))
         pieces = self._gather()
         everything = np.arange(len(pieces.boxes))
         # two of one tile are never the same
@@ -113,7 +117,7 @@ class Joiner:
         lengths = np.array([len(boxes) for boxes, _, _ in self._parts])
         starts = np.cumsum(lengths) - lengths
         self._masks.resize((self._count, *self._masks.shape[1:]), refcheck=False)
-        if self._count and order != sorted(order):
+        if order != sorted(order):
             places = np.concatenate([np.arange(starts[place], starts[place] + lengths[place]) for place in order])
             rearrange(self._masks.reshape(self._count, -1), places)
         boxes, scores, classes = (np.concatenate([self._parts[place][k] for place in order]) for k in range(3))
