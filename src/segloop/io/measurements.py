@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.measure import regionprops_table
 
 from segloop.io.files import writing
 from segloop.io.notes import Notes
-from segloop.io.planes import in_file_order
+from segloop.io.planes import file_axes, file_shape, is_lazy
+from segloop.io.regions import region_table, region_table_in_blocks
 from segloop.io.units import short_name
-from segloop.labels import Labels, consecutive
+from segloop.labels import Labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,19 +33,29 @@ def measure(labels: Labels, notes: Notes) -> pd.DataFrame:
         ``perimeter``, ``eccentricity``, ``axis_major_length``, ``axis_minor_length`` (pixels) and
         ``orientation`` (radians, from the row axis to the major axis). With a pixel size also ``area_um2``
         (``volume_um3``), ``centroid_y_um`` …, ``equivalent_diameter_um`` and, where pixels are square, the
-        perimeter and the axes. All as scikit-image's ``regionprops`` defines them.
+        perimeter and the axes. All as scikit-image's ``regionprops`` defines them. Of labels too large for memory,
+        objects longer than 2048 pixels have no perimeter, eccentricity, axes and orientation.
     """
     import pandas as pd
 
-    array, axes = in_file_order(labels)
-    frames = array if "T" in axes else array[np.newaxis]
+    axes, shape = file_axes(labels), file_shape(labels)
     space = axes.replace("T", "")
     properties = ("label", "area", "centroid", "bbox", *(_FLAT if space == "YX" else ()))
     tables = []
-    for t, frame in enumerate(frames):
-        numbers, compact = consecutive(frame)
-        found: dict[str, np.ndarray] = regionprops_table(compact, properties=properties)
-        label = numbers[found["label"] - 1]
+    for t in range(shape[0] if "T" in axes else 1):
+
+        def read(box: tuple[slice, ...], t: int = t) -> np.ndarray:
+            at = dict(zip(space, box)) | {"T": t}
+            block = np.asarray(labels.data[tuple(at[axis] for axis in labels.axes)])
+            return block.transpose([labels.axes.replace("T", "").index(axis) for axis in space])
+
+        sides = shape[-len(space) :]
+        found = (
+            region_table_in_blocks(read, sides, properties)
+            if is_lazy(labels)
+            else region_table(read(tuple(slice(0, n) for n in sides)), properties)
+        )
+        label = found["label"]
         known = [notes[number] for number in label.tolist()]
         table: dict[str, Any] = {"label": label}
         if "T" in axes:

@@ -14,12 +14,15 @@ from segloop.errors import FileError
 from segloop.image import check_axes
 from segloop.io.files import reading, writing
 from segloop.io.notes import Notes
-from segloop.io.planes import in_file_order
+from segloop.io.planes import file_axes, file_shape, positions, read_block, tiles_of
 from segloop.io.source import Source
 from segloop.io.units import full_name
 from segloop.labels import Labels
 
 CHUNK = 512
+BLOCK = 4 * CHUNK
+"""Side of what is read and written at once."""
+
 SMALLEST_LEVEL = 256
 """A pyramid ends where a plane fits this square."""
 
@@ -68,29 +71,37 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
     """
     import zarr
 
-    array, axes = in_file_order(labels)
+    axes, shape = file_axes(labels), file_shape(labels)
     with writing(path, overwrite) as draft:
         group = zarr.open_group(draft, mode="w", zarr_format=3)
         datasets: list[dict[str, Any]] = []
-        step = 1
+        finer: Any = None
         while True:
-            level = array[..., ::step, ::step]
-            chunks = tuple(1 if axis in "TZ" else min(CHUNK, n) for axis, n in zip(axes, level.shape))
+            step = 2 ** len(datasets)
+            sides = [-(-n // step) if axis in "YX" else n for axis, n in zip(axes, shape)]
             stored = group.create_array(
                 str(len(datasets)),
-                shape=level.shape,
-                chunks=chunks,
-                dtype=level.dtype,
+                shape=sides,
+                chunks=tuple(1 if axis in "TZ" else min(CHUNK, n) for axis, n in zip(axes, sides)),
+                dtype=labels.data.dtype,
                 dimension_names=[axis.lower() for axis in axes],
             )
-            stored[...] = level
+            for place in positions(labels):
+                # whole chunks at a time, each of which is written once
+                for rows, columns in tiles_of(sides[-2], sides[-1], BLOCK):
+                    target: Any = (*place, rows, columns)
+                    stored[target] = (
+                        read_block(labels, place, rows, columns)
+                        if finer is None
+                        else finer[(*place, *(slice(2 * side.start, 2 * side.stop, 2) for side in (rows, columns)))]
+                    )
+            finer = stored
             scale = [labels.pixel_size[axis] * (step if axis in "YX" else 1) for axis in axes]
             datasets.append(
                 {"path": str(len(datasets)), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
             )
-            if max(level.shape[-2:]) <= SMALLEST_LEVEL:
+            if max(sides[-2:]) <= SMALLEST_LEVEL:
                 break
-            step *= 2
         named_axes = []
         for axis in axes:
             entry = {"name": axis.lower(), "type": _TYPES[axis]}

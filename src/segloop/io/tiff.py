@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -19,7 +20,7 @@ from segloop.errors import LabelsError
 from segloop.image import AXES
 from segloop.io.files import reading, writing
 from segloop.io.notes import Notes
-from segloop.io.planes import in_file_order
+from segloop.io.planes import file_axes, file_shape, in_file_order, is_lazy, positions, read_block
 from segloop.io.source import Source
 from segloop.io.units import full_name, short_name
 from segloop.labels import Labels
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 LAZY_BYTES = 1 << 28
 """Larger files are not read at once, but where they are looked at."""
+
+TILE = 512
 
 IMAGEJ_BYTES = (1 << 32) - (1 << 20)
 """ImageJ cannot open classic TIFF files beyond 4 GB, and knows no BigTIFF."""
@@ -66,7 +69,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
     """Write labels as an ImageJ hyperstack of 16 bits or, with labels above 65535, as OME-TIFF of 32 bits.
 
     Fiji opens the first as it is and the second with Bio-Formats, both with pixel size and unit. Axes are
-    written in the order T, Z, Y, X.
+    written in the order T, Z, Y, X. Labels that may not fit in memory become a tiled OME-TIFF, band by band.
 
     Raises
     ------
@@ -76,11 +79,14 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
     """
     import tifffile
 
+    own = {"segloop": {"axes": file_axes(labels), "shape": list(file_shape(labels)), "classes": list(labels.classes)}}
+    if is_lazy(labels):
+        _write_in_tiles(labels, path, overwrite, own)
+        return
     array, axes = in_file_order(labels)
     largest = int(array.max())
     if largest >= 1 << 32:
         raise LabelsError(f"a TIFF holds labels up to {(1 << 32) - 1}, but the largest is {largest}; write .ome.zarr")
-    own = {"segloop": {"axes": axes, "shape": list(array.shape), "classes": list(labels.classes)}}
     sizes = labels.pixel_size
     calibrated = labels.unit != "pixel"
     with writing(path, overwrite) as draft:
@@ -104,15 +110,6 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                 metadata=metadata,
             )
         else:
-            metadata = {"axes": axes, "Description": json.dumps(own)}
-            if calibrated:
-                for axis in axes.replace("T", ""):
-                    metadata |= {
-                        f"PhysicalSize{axis}": sizes[axis],
-                        f"PhysicalSize{axis}Unit": _ome_unit(labels.unit),
-                    }
-            if "T" in axes:
-                metadata["TimeIncrement"] = sizes["T"]
             tifffile.imwrite(
                 draft,
                 array.astype(np.uint32, copy=False),
@@ -120,8 +117,54 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                 bigtiff=array.size * 4 > IMAGEJ_BYTES,
                 photometric="minisblack",
                 compression="zlib",
-                metadata=metadata,
+                metadata=_ome_metadata(labels, own),
             )
+
+
+def _write_in_tiles(labels: Labels, path: Path, overwrite: bool, own: dict[str, Any]) -> None:
+    """Write labels that may not fit in memory as a tiled OME-TIFF, row of tiles by row of tiles."""
+    import tifffile
+
+    shape, dtype = file_shape(labels), labels.data.dtype
+    if dtype.itemsize > 4:
+        raise LabelsError(f"a TIFF holds labels up to {(1 << 32) - 1}, but these are {dtype}; write .ome.zarr")
+    height, width = shape[-2:]
+
+    def tiles() -> Iterator[np.ndarray]:
+        for place in positions(labels):
+            for top in range(0, height, TILE):
+                band = read_block(labels, place, slice(top, min(top + TILE, height)), slice(0, width))
+                for left in range(0, width, TILE):
+                    part = band[:, left : left + TILE]
+                    yield np.pad(part, [(0, TILE - n) for n in part.shape])
+
+    with writing(path, overwrite) as draft:
+        tifffile.imwrite(
+            draft,
+            tiles(),
+            shape=shape,
+            dtype=dtype,
+            tile=(TILE, TILE),
+            ome=True,
+            bigtiff=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=_ome_metadata(labels, own),
+        )
+
+
+def _ome_metadata(labels: Labels, own: dict[str, Any]) -> dict[str, Any]:
+    axes = file_axes(labels)
+    metadata: dict[str, Any] = {"axes": axes, "Description": json.dumps(own)}
+    if labels.unit != "pixel":
+        for axis in axes.replace("T", ""):
+            metadata |= {
+                f"PhysicalSize{axis}": labels.pixel_size[axis],
+                f"PhysicalSize{axis}Unit": _ome_unit(labels.unit),
+            }
+    if "T" in axes:
+        metadata["TimeIncrement"] = labels.pixel_size["T"]
+    return metadata
 
 
 def _axes(series: tifffile.TiffPageSeries) -> str:
