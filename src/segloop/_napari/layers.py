@@ -6,7 +6,7 @@ Everything here runs in the main thread; what it returns may go to a worker.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import napari.layers
@@ -55,8 +55,8 @@ def guess_layer_axes(layer: napari.layers.Image) -> str:
     return guess_axes(level_shapes(layer)[0], rgb=layer.rgb)
 
 
-def freeze_image(layer: napari.layers.Image, axes: str) -> Image:
-    """Copy what a worker needs of an image layer. Arrays in memory are copied; lazy arrays are passed on unread.
+def as_image(layer: napari.layers.Image, axes: str) -> Image:
+    """Describe an image layer as an image that has the layer's own pixels, copied and read by nobody yet.
 
     Raises
     ------
@@ -65,13 +65,79 @@ def freeze_image(layer: napari.layers.Image, axes: str) -> Image:
     """
     data = layer.data[choose_level(layer)] if layer.multiscale else layer.data
     axes = check_axes(axes, len(data.shape))
-    if isinstance(data, np.ndarray) and not isinstance(data, np.memmap):
-        data = data.copy()
-    elif not (hasattr(data, "shape") and hasattr(data, "dtype")):
+    if not (hasattr(data, "shape") and hasattr(data, "dtype")):
         data = np.asarray(data)
     place = Placement.of(layer, axes)
     sizes = {axis: abs(float(size)) for axis, size in zip(place.axes, place.scale) if axis not in CHANNEL_AXES}
     return Image(data, axes, sizes, unit=str(layer.units[axes.index("X")]), name=layer.name)
+
+
+def freeze_image(layer: napari.layers.Image, axes: str) -> Image:
+    """Copy what a worker needs of an image layer. Arrays in memory are copied; lazy arrays are passed on unread.
+
+    Raises
+    ------
+    ImageError
+        If the axes do not fit the layer.
+    """
+    return copied(as_image(layer, axes))
+
+
+def copied(image: Image) -> Image:
+    """Return the image with pixels of its own, if they are in memory. May be called in a worker."""
+    if isinstance(image.data, np.ndarray) and not isinstance(image.data, np.memmap):
+        return replace(image, data=image.data.copy())
+    return image
+
+
+def visible_part(
+    viewer: napari.Viewer, layer: napari.layers.Image, axes: str
+) -> tuple[tuple[slice, slice] | None, int]:
+    """Return what a person sees of an image layer, in pixels of the level that is segmented.
+
+    Returns
+    -------
+    rows, columns : slices
+        The part of the plane that is on screen; None instead of both where no plane is seen as such, or none of it.
+    plane : int
+        The plane on screen, counted over all axes but C, Y and X, in their order.
+    """
+    level, shapes = choose_level(layer), level_shapes(layer)
+    size = dict(zip(axes, shapes[level]))
+    letters = axes[: layer.ndim]
+    plane = plane_on_screen(viewer, layer, letters, shapes[level], _shrinkage(shapes, 0, level, layer.ndim))
+    # napari aligns layers by their last dimensions
+    if {number - viewer.dims.ndim for number in viewer.dims.displayed} != {letters.index(a) - layer.ndim for a in "YX"}:
+        return None, plane
+    seen_at = layer.data_level if layer.multiscale else level
+    corners = layer.corner_pixels * _shrinkage(shapes, seen_at, level, layer.ndim)
+    part = []
+    for axis in "YX":
+        low, high = corners[:, letters.index(axis)]
+        part.append(slice(max(0, math.floor(low)), min(size[axis], math.ceil(high) + 1)))
+    rows, columns = part
+    seen = rows.stop > rows.start and columns.stop > columns.start and layer.corner_pixels.any()
+    return (rows, columns) if seen else None, plane
+
+
+def plane_on_screen(
+    viewer: napari.Viewer,
+    layer: napari.layers.Layer,
+    axes: str,
+    shape: tuple[int, ...],
+    shrinkage: np.ndarray | float = 1.0,
+) -> int:
+    """Return the number of the plane at which the viewer stands, counted over all axes but C, Y and X."""
+    point = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :])) * shrinkage
+    outer = [number for number, axis in enumerate(axes) if axis not in "CYX"]
+    sizes = [shape[number] for number in outer]
+    place = [int(np.clip(round(point[number]), 0, size - 1)) for number, size in zip(outer, sizes)]
+    return int(np.ravel_multi_index(place, sizes)) if outer else 0
+
+
+def _shrinkage(shapes: list[tuple[int, ...]], level: int, other: int, ndim: int) -> np.ndarray:
+    """What coordinates in one level are multiplied by to be those in another."""
+    return np.array(shapes[other][:ndim]) / np.array(shapes[level][:ndim])
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +223,20 @@ class Placement:
         """The keyword arguments that put a layer of this shape into place."""
         names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
         return {name: getattr(self, name) for name in names}
+
+    def block(self, plane: int, rows: slice, columns: slice) -> tuple[int | slice, ...]:
+        """Index of a part of a plane in the layer's data; planes are counted over all axes but C, Y and X."""
+        sizes = dict(zip(self.axes, self.shape))
+        outer = [axis for axis in self.axes if axis not in "CYX"]
+        at: dict[str, Any] = {"C": 0, "Y": rows, "X": columns}
+        if outer:
+            at |= dict(zip(outer, map(int, np.unravel_index(plane, [sizes[axis] for axis in outer]))))
+        return tuple(at[axis] for axis in self.axes)
+
+    @property
+    def rows_first(self) -> bool:
+        """Whether rows come before columns, as nearly always."""
+        return self.axes.index("Y") < self.axes.index("X")
 
     def to_layer(self, labels: np.ndarray) -> np.ndarray:
         """Give a label image the dimensions of its Labels layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,7 @@ class SegloopDock(Dock):
             step.said.connect(self.show_status)
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
-        self.destroyed.connect(partial(_release, self._watch, self.correct_step.release))
+        self.destroyed.connect(partial(_release, self._watch, (self.correct_step.release, self.segment_step.release)))
         self.session.reload_models()
         self.show_status("Preparing …", "hint")
         # once the dock is on screen: importing would slow it down
@@ -82,6 +83,7 @@ class SegloopDock(Dock):
         self.finetune_step.recolor()
 
 
-def _release(watch: LayerWatch, release: Any) -> None:
+def _release(watch: LayerWatch, releases: tuple[Callable[[], None], ...], _: Any = None) -> None:
     watch.close()
-    release()
+    for release in releases:
+        release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from segloop.segmentation import SegmentSettings
 
 
+PART = "part: "
+"""Stands in front of the names of results of which a part only is done."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run was asked to do, as the window remembers it while the work goes on."""
@@ -31,14 +36,25 @@ class Run:
     model: ModelInfo
     settings: SegmentSettings
 
+    @property
+    def title(self) -> str:
+        """Name of a layer with the result."""
+        return f"{self.name} – {self.model.name}"
+
 
 def deliver(
-    viewer: napari.Viewer, session: Session, run: Run, segmented: Segmented
+    viewer: napari.Viewer, session: Session, run: Run, segmented: Segmented, preview: napari.layers.Labels | None = None
 ) -> tuple[napari.layers.Labels, str]:
     """Put a result into the viewer.
 
-    The same model's earlier result for the same image is replaced, unless a person edited or reviewed it: then it is
-    hidden, and the result gets a layer of its own.
+    The same model's earlier result for the same image is replaced, unless a person edited or reviewed it, or the new
+    one is only a part: then it is hidden, and the result gets a layer of its own.
+
+    Parameters
+    ----------
+    viewer, session, run, segmented
+    preview : Labels, optional
+        The layer in which the result was shown as it came; it becomes the result's, or is removed.
 
     Returns
     -------
@@ -46,30 +62,53 @@ def deliver(
     kept : str
         Name of the earlier result that was kept; "" if there was none.
     """
-    result = segmented.result
-    labels = run.place.to_layer(_editable(result.labels.data))
-    classes = result.labels.classes
-    table = features.from_objects(result.objects)
-    image = run.image()
+    labels, image = run.place.to_layer(segmented.labels), run.image()
     earlier = None if image is None else session.result_of(image, run.model.name, list(viewer.layers))
-    kept = ""
+    if (
+        earlier is not None
+        and segmented.complete
+        and _is_replaceable(earlier, session, labels.shape, segmented.classes)
+    ):
+        if preview is not None:
+            viewer.layers.remove(preview)
+        _fill(earlier, labels, segmented)
+        _remember(earlier, session, run, segmented)
+        if earlier.name.endswith(PART + run.title):
+            earlier.name = _free_name(viewer, run.title, earlier)
+        earlier.visible = True
+        return earlier, ""
     if earlier is not None:
-        if _is_replaceable(earlier, session, labels.shape, classes):
-            earlier.data = labels
-            earlier.features = table
-            earlier.visible = True
-            _remember(earlier, session, run, segmented, labels)
-            return earlier, ""
         earlier.visible = False
-        kept = earlier.name
-    # given at once: napari maps the whole image each time that a colormap is set
-    colors = {"colormap": features.class_colors()} if classes else {}
-    name = f"{run.name} – {run.model.name}"
-    layer = napari.layers.Labels(labels, name=name, features=table, **colors, **run.place.keywords())
-    # known before it is in the viewer: the Correct step looks it up when the layer comes
-    _remember(layer, session, run, segmented, labels)
-    viewer.add_layer(layer)
-    return layer, kept
+    title = run.title if segmented.complete else PART + run.title
+    if preview is not None:
+        _fill(preview, labels, segmented)
+        # known before its name says that it is done: the Correct step looks it up then
+        _remember(preview, session, run, segmented)
+        preview.name = _free_name(viewer, title, preview)
+        layer = preview
+    else:
+        # given at once: napari maps the whole image each time that a colormap is set
+        colors = {"colormap": features.class_colors()} if segmented.classes else {}
+        layer = napari.layers.Labels(
+            labels, name=_free_name(viewer, title), features=segmented.table, **colors, **run.place.keywords()
+        )
+        _remember(layer, session, run, segmented)
+        viewer.add_layer(layer)
+    return layer, "" if earlier is None else earlier.name
+
+
+def _fill(layer: napari.layers.Labels, labels: np.ndarray, segmented: Segmented) -> None:
+    """Give a layer other labels; it can be edited, and there is nothing to undo."""
+    layer.editable = False
+    layer.data = labels
+    layer.features = segmented.table
+
+
+def _free_name(viewer: napari.Viewer, title: str, own: napari.layers.Labels | None = None) -> str:
+    """Return the title, with a number in front if it is taken: the layer list cuts off the ends of long names."""
+    taken = {layer.name for layer in viewer.layers if layer is not own}
+    names = (f"({number}) {title}" for number in itertools.count(2))
+    return title if title not in taken else next(name for name in names if name not in taken)
 
 
 def _is_replaceable(
@@ -82,10 +121,8 @@ def _is_replaceable(
     return same_kind and not reviewed and features.checksum(np.asarray(layer.data)) == origin.untouched
 
 
-def _remember(
-    layer: napari.layers.Labels, session: Session, run: Run, segmented: Segmented, labels: np.ndarray
-) -> None:
-    classes = segmented.result.labels.classes
+def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented: Segmented) -> None:
+    classes = segmented.classes
     session.origins[layer] = Origin(
         image=run.image,
         axes=run.axes,
@@ -93,12 +130,7 @@ def _remember(
         task="semantic" if classes else "instance",
         classes=classes or (run.model.classes if run.model.task == "instance" else ()),
         model=run.model.name,
-        untouched=features.checksum(labels),
+        untouched=segmented.untouched,
         provenance=segmented.provenance,
     )
     layer.metadata["segloop"] = segmented.provenance
-
-
-def _editable(labels: np.ndarray) -> np.ndarray:
-    """Return the labels as numbers with room for more, in an array of the layer's own."""
-    return np.array(labels, dtype=np.uint16 if labels.dtype.itemsize < 2 else labels.dtype)

@@ -69,6 +69,8 @@ class Session:
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
         self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
+        # those that a run is still drawing: nothing can be done with them yet
+        self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
 
     def reload_models(self) -> None:
         """Read the list of models from disk; keep the one chosen if it is still there."""

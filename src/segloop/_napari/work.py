@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segloop._napari import features
+from segloop._napari.layers import copied
 from segloop._napari.loading import no_garbage_search, open_torch_libraries
 from segloop.errors import FileError, LabelsError
 from segloop.events import Event
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
 
     from segloop.corrections import Entry
     from segloop.labels import Labels
-    from segloop.segmentation import Segmentation, SegmentSettings
+    from segloop.segmentation import SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
 
 Events = Generator[Event, None, Any]
+
+LARGEST_TOUCHED = 1 << 26
+"""Up to so many pixels, memory for the labels to come is taken at once, not later in the main thread."""
 
 
 def load_torch() -> Generator[Event, None, None]:
@@ -41,28 +46,108 @@ def load_torch() -> Generator[Event, None, None]:
     yield
 
 
-@dataclass(frozen=True)
-class Segmented:
-    """A segmentation and how it came to be."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Canvas(Event):
+    """An array for the labels that are to come, of ``image.label_shape``, all 0, and the classes if they are classes.
 
-    result: Segmentation
+    It is made here because making it takes long enough to be felt.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """A segmentation as the window takes it: nothing is left to be computed in the main thread.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Of ``image.label_shape``, to be edited, with room for more numbers.
+    classes : tuple of str
+        Name of each number, background first; empty for objects.
+    table : DataFrame
+        As the layer shows it.
+    untouched : int
+        Checksum of ``labels``.
+    complete : bool
+        Whether all tiles were done.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    untouched: int
+    notices: tuple[str, ...]
+    seconds: float
+    complete: bool
     provenance: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the person sees of the image, to be done first: see ``segloop.segmentation.segment_events``."""
+
+    part: tuple[slice, slice] | None = None
+    plane: int = 0
+
+
 def segment_image(
-    model: Path, image: Image, settings: SegmentSettings, source: str
+    model: Path, image: Image, settings: SegmentSettings, source: str, seen: Seen, stop: Callable[[], bool]
 ) -> Generator[Event, None, Segmented]:
-    """Load a model and segment an image with it; ``source`` is the image's file, if it has one."""
+    """Load a model and segment an image with it.
+
+    Parameters
+    ----------
+    model : Path
+    image : Image
+        Its pixels are the layer's own; they are copied at once.
+    settings : SegmentSettings
+    source : str
+        The image's file, if it has one.
+    seen : Seen
+    stop : callable
+        Asked between tiles; when it says so, what is done by then is the result.
+    """
     from segloop.provenance import segmentation_provenance
     from segloop.segmentation import segment_events
     from segloop.store import load_model
 
+    image = copied(image)
     loaded = load_model(model, settings.device)
-    result = yield from segment_events(loaded, image, settings)
+    classes = loaded.spec.classes if loaded.spec.task == "semantic" and not settings.instances else ()
+    canvas = np.zeros(image.label_shape, np.uint16)
+    if canvas.size <= LARGEST_TOUCHED:
+        canvas.fill(0)
+    yield Canvas(canvas, classes)
+    result = yield from segment_events(
+        loaded, image, settings, first=seen.part, first_plane=seen.plane, stop=stop, preview=True
+    )
     provenance = segmentation_provenance(
         result, image, loaded.spec, settings, model=str(model), device=str(loaded.device), source=source
     )
-    return Segmented(result, provenance)
+    labels = _editable(np.asarray(result.labels.data))
+    return Segmented(
+        labels,
+        result.labels.classes,
+        features.from_objects(result.objects),
+        features.checksum(labels),
+        result.notices,
+        result.seconds,
+        result.complete,
+        provenance if result.complete else {**provenance, "complete": False},
+    )
+
+
+def _editable(labels: np.ndarray) -> np.ndarray:
+    """Return the labels in an array that can be written to, as numbers with room for as many again.
+
+    Of 16 bits if that is enough: napari sends those to the screen as they are, and converts others at each change.
+    """
+    few = int(labels.max(initial=0)) <= np.iinfo(np.uint16).max // 2
+    array = np.ascontiguousarray(labels, np.uint16 if few else np.uint32)
+    return array if array.flags.writeable else array.copy()
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class SegmentPanel(QWidget):
         self.run = button(
             "Run", "Segment the image with the model. The result is a Labels layer that you can edit.", "main"
         )
-        self.progress = ProgressRow("Cancel", "Stop at once. Nothing is changed.")
+        self.progress = ProgressRow("Cancel", "Stop at once. What is found by then is kept.")
 
         self.image_field = Field("Image", self.image, "The image layer to segment. It follows the layer you select.")
         self.axes_field = Field(

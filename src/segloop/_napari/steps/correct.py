@@ -66,15 +66,15 @@ class CorrectStep(Step):
 
     @guarded
     def _on_layers(self) -> None:
-        layers = self.watch.of_type(napari.layers.Labels)
+        layers = self.finished_labels()
         active, before = self.watch.active, self._connected
-        current = active if isinstance(active, napari.layers.Labels) else before
+        current = active if active in layers else before
         self.panel.labels.show_items(layers, [layer.name for layer in layers], current)
         self._use(self.labels)
 
     @guarded
     def _on_active(self, layer: Any) -> None:
-        if isinstance(layer, napari.layers.Labels) and layer is not self.labels and layer in self.watch:
+        if layer is not self.labels and layer in self.finished_labels():
             self._on_layers()
 
     @guarded

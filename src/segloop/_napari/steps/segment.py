@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import napari.layers
-import numpy as np
 
 from segloop._napari import work
 from segloop._napari.choosers import describe_model
 from segloop._napari.jobs import Countdown, Job, in_words
-from segloop._napari.layers import Placement, choose_level, freeze_image, guess_layer_axes, level_shapes
+from segloop._napari.layers import Placement, as_image, choose_level, guess_layer_axes, level_shapes, visible_part
 from segloop._napari.panels.segment import ALL_CHANNELS, SegmentPanel
+from segloop._napari.preview import Preview
 from segloop._napari.results import Run, deliver
 from segloop._napari.steps.step import Step, guarded
 from segloop.errors import ImageError, ModelError, SettingsError
-from segloop.events import Event, Notice, SegmentStarted, TileDone
+from segloop.events import Event, LabelsDone, Notice, SegmentStarted, TileDone
 from segloop.image import check_axes
 from segloop.settings import AUTO
-
-if TYPE_CHECKING:
-    from segloop.segmentation import Segmentation
 
 AXIS_WORDS = {"T": "times", "C": "channels", "Z": "planes", "Y": "rows", "X": "columns", "S": "colours"}
 
@@ -36,6 +34,7 @@ class SegmentStep(Step):
         self.panel = panel
         self.job: Job | None = None
         self._run: Run | None = None
+        self._preview: Preview | None = None
         self._notices: list[str] = []
         self._channel = ALL_CHANNELS
         panel.image_chosen.connect(self._on_image)
@@ -180,16 +179,21 @@ class SegmentStep(Step):
         axes = check_axes(self.session.axes[layer], len(level_shapes(layer)[0]))
         settings = self.panel.settings(channel=AUTO if self._channel == ALL_CHANNELS else self._channel)
         place = Placement.of(layer, axes)
-        image = freeze_image(layer, axes)
+        image = as_image(layer, axes)
+        seen = work.Seen(*visible_part(self.viewer, layer, axes))
         self._run = Run(weakref.ref(layer), layer.name, axes, self._channel, place, model, settings)
         self._notices = []
+        self._done = 0
+        self._stop = threading.Event()
         self._countdown = Countdown()
+        self._preview = Preview(self.viewer, self.session, self._run, self)
         self._forgive()
         self.panel.show_running(True)
-        self.say(f"Segmenting {layer.name} with {model.name} …")
+        self._doing = f"Segmenting {layer.name} with {model.name} …"
+        self.say(self._doing)
         self.job = self.begin(
             f"SegLoop: {layer.name}",
-            partial(work.segment_image, model.path, image, settings, _source(layer)),
+            partial(work.segment_image, model.path, image, settings, _source(layer), seen, self._stop.is_set),
             self._on_done,
             self._on_event,
         )
@@ -197,9 +201,16 @@ class SegmentStep(Step):
         self.job.ended.connect(self._on_ended)
 
     def cancel(self) -> None:
-        """Stop the run at its next tile."""
+        """Stop the run at its next tile; what is done by then is kept."""
         if self.job is not None:
-            self.job.cancel()
+            self._stop.set()
+            if not self._done:
+                self.job.cancel()
+
+    def release(self) -> None:
+        """Leave no layer behind that can only be looked at; called when the dock is gone."""
+        if self._preview is not None:
+            self._preview.remove()
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -207,8 +218,14 @@ class SegmentStep(Step):
                 self._countdown = Countdown()
                 self.panel.progress.advance(0, tiles, f"0 of {tiles}")
             case TileDone(done=done, tiles=tiles):
-                left = self._countdown.left(done, tiles)
+                self._done = done
+                left = "finishing …" if done == tiles else self._countdown.left(done, tiles)
                 self.panel.progress.advance(done, tiles, f"{done} of {tiles}" + (f" · {left}" if left else ""))
+            case work.Canvas():
+                self._preview.prepare(event)
+            case LabelsDone():
+                if self._preview.take(event):
+                    self.say(f"{self._doing} What is found is shown; it can be edited when all is done.")
             case Notice(message=message):
                 self._notices.append(message)
 
@@ -231,21 +248,29 @@ class SegmentStep(Step):
 
     def _on_ended(self) -> None:
         self.job = None
+        # after an error or a cancellation there is no result that it became
+        self._preview.remove()
+        self._preview.deleteLater()
+        self._preview = None
         self.panel.show_running(False)
         self._allow()
 
     @guarded
     def _on_done(self, segmented: work.Segmented) -> None:
-        run, result = self._run, segmented.result
-        layer, kept = deliver(self.viewer, self.session, run, segmented)
+        run = self._run
+        layer, kept = deliver(self.viewer, self.session, run, segmented, self._preview.finish())
+        # the layer can be used from now on, also if it was there before
+        self.watch.layers_changed.emit()
         self.viewer.layers.selection.active = layer
-        text = _summary(result)
-        notices = [*dict.fromkeys([*self._notices, *result.notices])]
-        if kept:
+        text = _summary(segmented)
+        notices = [*dict.fromkeys([*self._notices, *segmented.notices])]
+        if kept and segmented.complete:
             notices.append(f"You edited or reviewed the earlier result, so it is kept: {kept} (hidden).")
+        elif kept:
+            notices.append(f"The earlier result is kept: {kept} (hidden).")
         if run.image() is None or run.image() not in self.watch:
             notices.append(f"The image {run.name} was removed meanwhile.")
-        self.say("\n".join([text, *notices]), "warning" if notices else "good")
+        self.say("\n".join([text, *map(_sentence, notices)]), "warning" if notices else "good")
 
 
 def _source(layer: napari.layers.Image) -> str:
@@ -254,12 +279,15 @@ def _source(layer: napari.layers.Image) -> str:
     return str(path) if path and Path(path).is_file() else ""
 
 
-def _summary(result: Segmentation) -> str:
-    seconds = in_words(result.seconds)
-    if not result.labels.classes:
-        count = len(result.objects)
+def _summary(segmented: work.Segmented) -> str:
+    seconds, table = in_words(segmented.seconds), segmented.table
+    if not segmented.classes:
+        count = len(table)
         return f"{count} {'object' if count == 1 else 'objects'} in {seconds}."
-    counts = np.bincount(result.labels.data.ravel(), minlength=len(result.labels.classes))
-    shares = counts / counts.sum()
-    parts = [f"{name} {share:.0%}" for name, share in zip(result.labels.classes[1:], shares[1:])]
+    shares = dict(zip(table["label"], table["area"] / max(1, segmented.labels.size)))
+    parts = [f"{name} {shares.get(number, 0):.0%}" for number, name in enumerate(segmented.classes) if number]
     return f"{', '.join(parts)} of the image, in {seconds}."
+
+
+def _sentence(notice: str) -> str:
+    return notice[:1].upper() + notice[1:] + ("" if notice.endswith(".") else ".")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import napari
+import napari.layers
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -51,6 +52,10 @@ class Step(QObject):
             logger.error("unexpected error", exc_info=error)
         self.say(text, "error")
         show_error(text)
+
+    def finished_labels(self) -> list[napari.layers.Labels]:
+        """Return the viewer's Labels layers, the topmost first, without those that a run is still drawing."""
+        return [layer for layer in self.watch.of_type(napari.layers.Labels) if layer not in self.session.unfinished]
 
     def begin(
         self, title: str, work: Work, done: Callable[[Any], None], event: Callable[[Any], None] | None = None
