@@ -75,7 +75,7 @@ def test_labels_of_64_bits_are_refused_for_tiff(tmp_path: Path) -> None:
         tiff.write(
             Labels(Blocks(squares("YX", np.uint64)), "YX"),
             tmp_path / "a.tif",
-            io.Notes(Labels(np.ones((2, 2), np.uint8), "YX")),
+            notes,
         )
     assert not list(tmp_path.iterdir())
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segloop.errors import ModelError
-from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, RESNET50, MaskRCNN, MaskRCNNConfig, config_from
+from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, RESNET50, SMALL, MaskRCNN, config_from
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
 
@@ -207,7 +207,7 @@ class MaskRCNNFamily:
 
     name = "maskrcnn"
     task = Task.INSTANCE
-    _configs: ClassVar = {"small": MaskRCNNConfig(), "resnet50": RESNET50}
+    _configs: ClassVar = {"small": SMALL, "resnet50": RESNET50}
 
     def sizes(self) -> tuple[str, ...]:
         """``small`` (for a CPU) and ``resnet50`` (the classic, which takes torchvision's weights)."""
