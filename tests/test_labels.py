@@ -19,7 +19,6 @@ from segloop.labels import (
     check_shape,
     consecutive,
     diameters,
-    instances_from_scores,
     look_like_instances,
     object_table,
     smallest_dtype,
@@ -149,42 +148,6 @@ def test_border_is_the_outermost_ring(labels: np.ndarray) -> None:
     neighbours = [padded[1 + dy : 8 + dy, 1 + dx : 9 + dx] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
     differs = np.any([part != labels for part in neighbours], axis=0)
     assert np.array_equal(classes == 2, (labels > 0) & differs)
-
-
-@pytest.mark.parametrize("gap", [0, 1, 3])
-def test_instances_come_back_from_their_border_classes(gap: int) -> None:
-    labels = squares(4, 7, gap)
-    classes = border_classes(labels)
-    inside, foreground = (classes == 1).astype(np.float32), (classes > 0).astype(np.float32)
-    parted = instances_from_scores(inside, foreground)
-    assert parted.dtype == np.uint32
-    pairs = {(a, b) for a, b in zip(labels.ravel().tolist(), parted.ravel().tolist())}
-    assert len(pairs) == 16 + (gap > 0) and all((a > 0) == (b > 0) for a, b in pairs)
-
-
-def test_volumes_come_back_from_their_border_classes() -> None:
-    labels = np.zeros((8, 12, 12), int)
-    labels[1:7, 1:6, 1:6], labels[1:7, 6:11, 1:6] = 1, 2
-    classes = border_classes(labels)
-    parted = instances_from_scores((classes == 1).astype(np.float32), (classes > 0).astype(np.float32))
-    assert len({*zip(labels.ravel().tolist(), parted.ravel().tolist())}) == 3
-
-
-def test_objects_too_thin_for_an_inside_are_kept() -> None:
-    foreground = np.zeros((9, 9), np.float32)
-    foreground[1, 1:8] = foreground[4:9, 3:8] = 1
-    inside = np.zeros((9, 9), np.float32)
-    inside[5:8, 4:7] = 1
-    parted = instances_from_scores(inside, foreground)
-    assert len(np.unique(parted)) == 3 and np.array_equal(parted > 0, foreground > 0)
-    assert len(np.unique(parted[1, 1:8])) == 1
-    assert not instances_from_scores(inside * 0, foreground * 0).any()
-
-
-def test_threshold_of_instances() -> None:
-    scores = np.full((3, 3), 0.6, np.float32)
-    assert instances_from_scores(scores, scores, 0.5).all()
-    assert not instances_from_scores(scores, scores, 0.6).any()
 
 
 def test_diameters() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.segmentation import watershed
 
-from segloop.labels import instances_from_scores, object_table
+from segloop.labels import border_classes, object_table
 from segloop.matching import match
 from segloop.parting import Parting, part
 
@@ -50,7 +51,11 @@ def test_any_block_size_gives_the_same_labels(block: int, seed: int) -> None:
 def test_as_the_watershed_of_the_whole_plane() -> None:
     """Only where two floods meet at one time may pixels fall to the other side."""
     scores = nuclei((300, 411), 0)
-    plain = instances_from_scores(scores[0].astype(np.float32) / 255, 1 - scores[1].astype(np.float32) / 255)
+    inside, background = scores
+    seeds = ndimage.label(inside >= 128)[0]
+    plain = watershed(-inside.astype(int), seeds, mask=background < 128)
+    lonely = (background < 128) & (plain == 0)
+    plain = np.where(lonely, ndimage.label(background < 128)[0] + seeds.max(), plain)
     labels = part(*scores)
     assert np.array_equal(labels > 0, plain > 0)
     result = match(plain, labels, 0.9)
@@ -130,3 +135,35 @@ def test_nothing_and_everything() -> None:
         assert part(*scores).max() == count
     everything = np.stack([np.full((60, 70), 255, np.uint8), np.zeros((60, 70), np.uint8)])
     assert (blockwise(everything, 16, 4)[0] == 1).all()
+
+
+def from_classes(classes: np.ndarray) -> np.ndarray:
+    """Part classes 0 background, 1 inside, 2 border that are certain."""
+    return part((classes == 1).astype(np.uint8) * 255, (classes == 0).astype(np.uint8) * 255)
+
+
+@pytest.mark.parametrize("gap", [0, 1, 3])
+def test_instances_come_back_from_their_border_classes(gap: int) -> None:
+    labels = np.zeros((44, 44), np.uint16)
+    for number, (y, x) in enumerate(np.ndindex(4, 4), 1):
+        labels[1 + y * (7 + gap) :, 1 + x * (7 + gap) :][:7, :7] = number
+    parted = from_classes(border_classes(labels))
+    assert parted.dtype == np.uint32
+    pairs = {(a, b) for a, b in zip(labels.ravel().tolist(), parted.ravel().tolist())}
+    assert len(pairs) == 17 and all((a > 0) == (b > 0) for a, b in pairs)
+
+
+def test_volumes_come_back_from_their_border_classes() -> None:
+    labels = np.zeros((8, 12, 12), int)
+    labels[1:7, 1:6, 1:6], labels[1:7, 6:11, 1:6] = 1, 2
+    assert len({*zip(labels.ravel().tolist(), from_classes(border_classes(labels)).ravel().tolist())}) == 3
+
+
+def test_objects_too_thin_for_an_inside_are_kept() -> None:
+    classes = np.zeros((9, 9), np.uint8)
+    classes[1, 1:8] = classes[4:9, 3:8] = 2
+    classes[5:8, 4:7] = 1
+    parted = from_classes(classes)
+    assert len(np.unique(parted)) == 3 and np.array_equal(parted > 0, classes > 0)
+    assert len(np.unique(parted[1, 1:8])) == 1
+    assert not from_classes(classes * 0).any()

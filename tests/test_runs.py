@@ -187,6 +187,18 @@ def test_large_results_are_not_held_in_memory(monkeypatch: pytest.MonkeyPatch, k
         assert np.array_equal(np.asarray(result.candidates.scores), expected.candidates.scores)
 
 
+def test_objects_parted_by_watershed_may_be_large_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = load_sample("fluorescence")
+    model = segloop.load_model("nuclei-unet")
+    settings = SegmentSettings(instances=True)
+    expected = segment(model, image, settings)
+    monkeypatch.setattr(canvas, "LARGE", 1000)
+    result = segment(model, image, settings)
+    assert isinstance(result.labels.data, DiskArray)
+    assert np.array_equal(np.asarray(result.labels), expected.labels.data)
+    assert result.objects.equals(expected.objects)
+
+
 @pytest.mark.skipif(not has_fast_bfloat16(), reason="this processor has no bfloat16 arithmetic")
 @pytest.mark.parametrize("name", ["nuclei-unet", "nuclei-maskrcnn"])
 def test_bfloat16_agrees_with_float32(name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 from skimage.measure import label as connected_components
-from skimage.segmentation import find_boundaries, watershed
+from skimage.segmentation import find_boundaries
 
 from segloop.errors import LabelsError
 from segloop.image import Image, check_axes
@@ -195,33 +195,6 @@ def border_classes(labels: np.ndarray) -> np.ndarray:
     classes = (labels > 0).astype(np.uint8)
     classes[find_boundaries(labels, connectivity=1, mode="inner", background=0)] = 2
     return classes
-
-
-def instances_from_scores(inside: np.ndarray, foreground: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Part a semantic prediction into instances by watershed from the objects' insides.
-
-    Parameters
-    ----------
-    inside : float32 (Y, X) or (Z, Y, X) in [0, 1]
-        Probability of lying inside an object, off its border.
-    foreground : float32, same shape, in [0, 1]
-        Probability of inside or border.
-    threshold : float
-        Inside pixels above it are seeds; foreground pixels above it are filled.
-
-    Returns
-    -------
-    uint32, same shape
-        Foreground pieces without a seed (objects too thin to have an inside) become one object each.
-    """
-    mask = foreground > threshold
-    seeds = connected_components(inside > threshold, connectivity=1)
-    pieces = connected_components(mask, connectivity=1)
-    seeded = np.zeros(int(pieces.max()) + 1, bool)
-    seeded[pieces[seeds > 0]] = True
-    lonely = mask & ~seeded[pieces]
-    seeds = np.where(lonely, pieces + int(seeds.max()), seeds)
-    return watershed(-inside, seeds, mask=mask).astype(np.uint32)
 
 
 def diameters(labels: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +14,9 @@ from segloop.drawing import DrawnLabels
 from segloop.errors import ModelError
 from segloop.events import LabelsDone
 from segloop.image import Image
-from segloop.labels import Labels, instances_from_scores, object_table, smallest_dtype
+from segloop.labels import Labels, smallest_dtype
 from segloop.models.protocol import Instances, ScoreMap
+from segloop.parting import PartedTable, Parting
 from segloop.planning import Plan
 from segloop.resample import resize_region
 from segloop.seams import Joiner, join_instances, stack_candidates
@@ -161,26 +162,49 @@ class ClassStitcher:
         return self._layout.labels(self._classes, names), objects
 
     def _objects(self) -> tuple[Labels, pd.DataFrame]:
-        whole = np.zeros(self._layout.image.label_shape, np.uint32)
-        tables = []
-        count = 0
-        for plane in range(self._layout.planes):
-            block = self._scores[plane]
-            inside = block[1].astype(np.float32) / 255
-            foreground = 1 - block[0].astype(np.float32) / 255
-            parted = instances_from_scores(inside, foreground)
-            areas = np.bincount(parted.ravel())
-            areas[0] = 0
-            kept = np.flatnonzero(areas >= max(1, self._min_area))
-            lookup = np.zeros(len(areas), np.uint32)
-            lookup[kept] = np.arange(1, len(kept) + 1) + count
-            sums = np.bincount(parted.ravel(), weights=foreground.ravel(), minlength=len(areas))
-            tables.append(sums[kept] / areas[kept])
+        layout = self._layout
+        whole = new_canvas(layout.image.label_shape, np.dtype(np.uint32))
+        count, parts = 0, []
+        for plane in range(layout.planes):
+
+            def read(region: tuple[slice, ...], plane: int = plane) -> np.ndarray:
+                # inside and background, as the parting takes them
+                return np.stack([self._scores[(plane, number, *region)] for number in (1, 0)])
+
+            parting = Parting(read, self._plan.shape)
+            for _ in parting.survey():
+                pass
+            regions = []
+            for region, labels in parting.blocks():
+                whole[layout.index(plane, region)] = layout.shaped(labels)
+                regions.append(region)
+            table = parting.table()
+            numbers = table.numbers(self._min_area)
+            kept = np.flatnonzero(numbers[1:])
+            numbers[1 + kept] += np.uint32(count)
+            for region in regions:
+                index = layout.index(plane, region)
+                whole[index] = numbers[whole[index]]
             count += len(kept)
-            everything = tuple(slice(0, n) for n in self._plan.shape)
-            whole[self._layout.index(plane, everything)] = self._layout.shaped(lookup[parted])
-        names = np.full(count, self._plan.spec.classes[1], object)
-        return self._layout.labels(whole, ()), measured_frame(whole, np.concatenate(tables), names)
+            parts.append((plane, table, kept))
+        return layout.labels(whole, ()), self._object_frame(parts)
+
+    def _object_frame(self, parts: list[tuple[int, PartedTable, np.ndarray]]) -> pd.DataFrame:
+        frames = []
+        for plane, table, kept in parts:
+            columns = {"score": table.score[kept], "area": table.area[kept]}
+            ndim = len(self._layout.inner)
+            places = {letter: table.centroid[kept, axis] for axis, letter in enumerate(self._layout.inner)}
+            edges = {
+                letter: (table.bbox[kept, axis], table.bbox[kept, axis + ndim])
+                for axis, letter in enumerate(self._layout.inner)
+            }
+            for letter, number in self._layout.place(plane).items():
+                places[letter] = np.full(len(kept), float(number))
+                edges[letter] = (np.full(len(kept), number), np.full(len(kept), number + 1))
+            frames.append(columns | _geometry(self._layout.sizes, places, edges))
+        joined = {name: np.concatenate([frame[name] for frame in frames]) for name in frames[0]}
+        return _object_frame(joined, np.full(len(joined["score"]), self._plan.spec.classes[1], object))
 
 
 class ObjectStitcher:
@@ -231,33 +255,35 @@ class ObjectStitcher:
         drawn = DrawnLabels(candidates, chosen, self._layout.sizes)
         data = drawn if is_large(drawn.size * drawn.dtype.itemsize) else drawn[...]
         names = np.asarray(["", *self._plan.spec.classes], object)
-        planes = self._layout
-        outer = np.unravel_index(chosen.planes, [planes.sizes[a] for a in planes.outer] or [planes.planes])
-        columns: dict[str, Any] = {
-            "label": np.arange(1, len(chosen) + 1),
-            "score": candidates.scores[chosen.index].astype(float),
-            "class": names[candidates.classes[chosen.index]],
-            "area": chosen.area,
-            "origin": "model",
-        }
-        at = dict(zip("YX", chosen.centroid.T)) | dict(zip(planes.outer, outer))
-        columns |= {f"centroid-{axis}": at[letter].astype(float) for axis, letter in enumerate(planes.sizes)}
-        low = {"Y": chosen.bbox[:, 0], "X": chosen.bbox[:, 1]}
-        high = {"Y": chosen.bbox[:, 2], "X": chosen.bbox[:, 3]}
-        edges = [low.get(letter, at[letter]) for letter in planes.sizes]
-        edges += [high.get(letter, at[letter] + 1) for letter in planes.sizes]
-        columns |= {f"bbox-{number}": edge.astype(np.int64) for number, edge in enumerate(edges)}
-        return planes.labels(data, ()), pd.DataFrame(columns), candidates
+        layout = self._layout
+        outer = np.unravel_index(chosen.planes, [layout.sizes[a] for a in layout.outer] or [layout.planes])
+        places = {"Y": chosen.centroid[:, 0], "X": chosen.centroid[:, 1]}
+        edges = {"Y": (chosen.bbox[:, 0], chosen.bbox[:, 2]), "X": (chosen.bbox[:, 1], chosen.bbox[:, 3])}
+        for letter, numbers in zip(layout.outer, outer):
+            places[letter], edges[letter] = numbers.astype(float), (numbers, numbers + 1)
+        columns = {"score": candidates.scores[chosen.index], "area": chosen.area}
+        columns |= _geometry(layout.sizes, places, edges)
+        frame = _object_frame(columns, names[candidates.classes[chosen.index]])
+        return layout.labels(data, ()), frame, candidates
 
 
-def measured_frame(labels: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> pd.DataFrame:
-    """The table of objects 1…N in ``labels``, measured on the pixels."""
-    table = object_table(labels)
-    index = table["label"] - 1
-    frame = pd.DataFrame({"label": table["label"], "score": scores[index].astype(float), "class": classes[index]})
-    frame["area"] = table["area"].astype(int)
-    frame["origin"] = "model"
-    for name, column in table.items():
-        if name.startswith(("centroid", "bbox")):
-            frame[name] = column
-    return frame
+def _geometry(
+    axes: Iterable[str], places: dict[str, np.ndarray], edges: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Centroids and boxes by axis letter as columns in the order of the axes: ``centroid-0`` …, ``bbox-0`` …."""
+    letters = list(axes)
+    columns = {f"centroid-{axis}": places[letter] for axis, letter in enumerate(letters)}
+    ends = [edges[letter][end].astype(np.int64) for end in (0, 1) for letter in letters]
+    return columns | {f"bbox-{number}": column for number, column in enumerate(ends)}
+
+
+def _object_frame(columns: dict[str, np.ndarray], classes: np.ndarray) -> pd.DataFrame:
+    """One row per object 1…N."""
+    first = {
+        "label": np.arange(1, len(classes) + 1),
+        "score": columns["score"].astype(float),
+        "class": classes,
+        "area": columns["area"].astype(np.int64),
+        "origin": "model",
+    }
+    return pd.DataFrame(first | {name: column for name, column in columns.items() if name not in first})
