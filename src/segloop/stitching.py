@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from segloop.candidates import Candidates, ClassScores
+from segloop.candidates import Candidates, Chosen, ClassScores
 from segloop.canvas import is_large, new_canvas
 from segloop.drawing import DrawnLabels
 from segloop.errors import ModelError
@@ -77,6 +78,74 @@ class _Layout:
         return Labels.like(self.image, data, classes)
 
 
+@dataclass(frozen=True, eq=False)
+class ClassPart:
+    """What a tile says of the pixels it answers for.
+
+    Parameters
+    ----------
+    region : tuple of slice
+        [Z], Y, X in image pixels.
+    scores : uint8 (K, [Z], Y, X)
+        In 255ths.
+    classes : unsigned integers ([Z], Y, X)
+        The best class of each pixel, the first of equal ones.
+    areas, sums : int64 (K,)
+        Pixels of each class, and the sum of their scores: whole numbers, so that totals do not depend on the order of
+        the tiles.
+    """
+
+    region: tuple[slice, ...]
+    scores: np.ndarray
+    classes: np.ndarray
+    areas: np.ndarray
+    sums: np.ndarray
+
+
+def class_part(plan: Plan, tile: Tile, part: Any) -> ClassPart:
+    """Bring the score map of a tile to image pixels, and decide on classes.
+
+    Raises
+    ------
+    ModelError
+        If the model returned something else.
+    """
+    if not isinstance(part, ScoreMap):
+        raise ModelError(f"the semantic model {plan.spec.name!r} returned {type(part).__name__}, not ScoreMap")
+    region = plan.image_region(tile.inner)
+    if plan.shape == plan.scaled:
+        scores = part.scores[(slice(None), *tile.local)]
+    else:
+        scores = resize_region(part.scores, tile.outer, plan.scaled, region, plan.shape)
+    whole = np.empty(scores.shape, np.uint8)
+    np.rint(scores * np.float32(255), out=whole, casting="unsafe")
+    best = whole[0].copy()
+    classes = np.zeros(best.shape, smallest_dtype(len(whole) - 1))
+    for number in range(1, len(whole)):
+        better = whole[number] > best
+        np.copyto(best, whole[number], where=better)
+        classes[better] = number
+    areas = np.bincount(classes.ravel(), minlength=len(whole))
+    sums = np.bincount(classes.ravel(), best.ravel(), len(whole)).astype(np.int64)
+    return ClassPart(region, whole, classes, areas, sums)
+
+
+def class_table(names: Sequence[str], areas: np.ndarray, sums: np.ndarray) -> pd.DataFrame:
+    """One row per class that there is, but background; ``areas`` and ``sums`` as those of :class:`ClassPart`."""
+    rows = [
+        {
+            "label": number,
+            "score": float(sums[number] / areas[number] / 255),
+            "class": names[number],
+            "area": int(areas[number]),
+            "origin": "model",
+        }
+        for number in range(1, len(names))
+        if areas[number]
+    ]
+    return pd.DataFrame(rows, columns=["label", "score", "class", "area", "origin"])
+
+
 class ClassStitcher:
     """Puts score maps together into class labels, or into objects parted by watershed.
 
@@ -101,32 +170,19 @@ class ClassStitcher:
         classes = len(spec.classes)
         self._scores = new_canvas((self._layout.planes, classes, *plan.shape), np.dtype(np.uint8))
         self._classes = new_canvas(image.label_shape, smallest_dtype(classes - 1))
-        # whole numbers, so that sums do not depend on the order of the tiles
         self._areas = np.zeros(classes, np.int64)
         self._sums = np.zeros(classes, np.int64)
 
     def add(self, plane: int, tile: Tile, part: Any) -> None:
         """Take the score map of a tile."""
-        spec = self._plan.spec
-        if not isinstance(part, ScoreMap):
-            raise ModelError(f"the semantic model {spec.name!r} returned {type(part).__name__}, not ScoreMap")
-        region = self._plan.image_region(tile.inner)
-        if self._plan.shape == self._plan.scaled:
-            scores = part.scores[(slice(None), *tile.local)]
-        else:
-            scores = resize_region(part.scores, tile.outer, self._plan.scaled, region, self._plan.shape)
-        whole = np.empty(scores.shape, np.uint8)
-        np.rint(scores * np.float32(255), out=whole, casting="unsafe")
-        self._scores[(plane, slice(None), *region)] = whole
-        best = whole[0].copy()
-        classes = np.zeros(best.shape, self._classes.dtype)
-        for number in range(1, len(whole)):
-            better = whole[number] > best
-            np.copyto(best, whole[number], where=better)
-            classes[better] = number
-        self._classes[self._layout.index(plane, region)] = self._layout.shaped(classes)
-        self._areas += np.bincount(classes.ravel(), minlength=len(self._areas))
-        self._sums += np.bincount(classes.ravel(), best.ravel(), len(self._areas)).astype(np.int64)
+        self.put(plane, class_part(self._plan, tile, part))
+
+    def put(self, plane: int, part: ClassPart) -> None:
+        """Take what a tile says of a plane or volume."""
+        self._scores[(plane, slice(None), *part.region)] = part.scores
+        self._classes[self._layout.index(plane, part.region)] = self._layout.shaped(part.classes)
+        self._areas += part.areas
+        self._sums += part.sums
 
     def preview(self, plane: int, tile: Tile, part: Any) -> Iterator[LabelsDone]:
         """The classes of the tile's own pixels, plane by plane."""
@@ -147,19 +203,7 @@ class ClassStitcher:
 
     def _named_classes(self) -> tuple[Labels, pd.DataFrame]:
         names = self._plan.spec.classes
-        rows = [
-            {
-                "label": number,
-                "score": float(self._sums[number] / self._areas[number] / 255),
-                "class": names[number],
-                "area": int(self._areas[number]),
-                "origin": "model",
-            }
-            for number in range(1, len(names))
-            if self._areas[number]
-        ]
-        objects = pd.DataFrame(rows, columns=["label", "score", "class", "area", "origin"])
-        return self._layout.labels(self._classes, names), objects
+        return self._layout.labels(self._classes, names), class_table(names, self._areas, self._sums)
 
     def _objects(self) -> tuple[Labels, pd.DataFrame]:
         layout = self._layout
@@ -249,11 +293,16 @@ class ObjectStitcher:
 
     def finish(self) -> Finished:
         """Labels, one row per object, and the candidates."""
+        candidates, chosen, objects = self.choose()
+        drawn = DrawnLabels(candidates, chosen, self._layout.sizes)
+        data = drawn if is_large(drawn.size * drawn.dtype.itemsize) else drawn[...]
+        return self._layout.labels(data, ()), objects, candidates
+
+    def choose(self) -> tuple[Candidates, Chosen, pd.DataFrame]:
+        """All that was found, what is shown of it, and one row per object shown; nothing is drawn."""
         height, width = self._plan.shape
         candidates = stack_candidates([joiner.join() for joiner in self._joiners], (height, width))
         chosen = candidates.choose(*self._thresholds)
-        drawn = DrawnLabels(candidates, chosen, self._layout.sizes)
-        data = drawn if is_large(drawn.size * drawn.dtype.itemsize) else drawn[...]
         names = np.asarray(["", *self._plan.spec.classes], object)
         layout = self._layout
         outer = np.unravel_index(chosen.planes, [layout.sizes[a] for a in layout.outer] or [layout.planes])
@@ -263,8 +312,7 @@ class ObjectStitcher:
             places[letter], edges[letter] = numbers.astype(float), (numbers, numbers + 1)
         columns = {"score": candidates.scores[chosen.index], "area": chosen.area}
         columns |= _geometry(layout.sizes, places, edges)
-        frame = _object_frame(columns, names[candidates.classes[chosen.index]])
-        return layout.labels(data, ()), frame, candidates
+        return candidates, chosen, _object_frame(columns, names[candidates.classes[chosen.index]])
 
 
 def _geometry(
