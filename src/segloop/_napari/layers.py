@@ -107,7 +107,8 @@ def visible_part(
     letters = axes[: layer.ndim]
     plane = plane_on_screen(viewer, layer, letters, shapes[level], _shrinkage(shapes, 0, level, layer.ndim))
     # napari aligns layers by their last dimensions
-    if {number - viewer.dims.ndim for number in viewer.dims.displayed} != {letters.index(a) - layer.ndim for a in "YX"}:
+    shown = {number - viewer.dims.ndim for number in viewer.dims.displayed}
+    if viewer.dims.ndisplay != 2 or shown != {letters.index(axis) - layer.ndim for axis in "YX"}:
         return None, plane
     seen_at = layer.data_level if layer.multiscale else level
     corners = layer.corner_pixels * _shrinkage(shapes, seen_at, level, layer.ndim)

@@ -74,6 +74,9 @@ class SegloopDock(Dock):
         self.show_status(hint, "hint")
         for step in (self.segment_step, self.review_step, self.finetune_step):
             step.on_ready()
+        # a family that cannot be imported is no matter until one of its models is run
+        families = {info.family for info in self.session.models}
+        Job("SegLoop", partial(work.load_families, families), self).start()
 
     def _on_failed(self, error: Exception) -> None:
         self.show_status(explain(error), "error")

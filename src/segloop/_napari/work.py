@@ -7,7 +7,7 @@ for it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,17 @@ def load_torch() -> Generator[Event, None, None]:
         open_torch_libraries()
         import segloop.segmentation
         import segloop.train.finetune  # noqa: F401
+    return
+    yield
+
+
+def load_families(names: Iterable[str]) -> Generator[Event, None, None]:
+    """Import what the families of models need, so that the first run does not wait for it."""
+    from segloop.models.registry import get_family
+
+    with no_garbage_search():
+        for name in names:
+            get_family(name)
     return
     yield
 
