@@ -9,8 +9,8 @@ import numpy as np
 
 from segloop.io.files import writing
 from segloop.io.notes import Notes
-from segloop.io.planes import file_axes, file_shape, is_lazy
-from segloop.io.regions import region_table, region_table_in_blocks
+from segloop.io.planes import file_axes, file_shape
+from segloop.io.regions import region_table
 from segloop.io.units import short_name
 from segloop.labels import Labels
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FLAT = ("perimeter", "eccentricity", "axis_major_length", "axis_minor_length", "orientation")
-"""What scikit-image measures in planes only."""
+"""What is measured in planes only."""
 
 
 def measure(labels: Labels, notes: Notes) -> pd.DataFrame:
@@ -33,14 +33,12 @@ def measure(labels: Labels, notes: Notes) -> pd.DataFrame:
         ``perimeter``, ``eccentricity``, ``axis_major_length``, ``axis_minor_length`` (pixels) and
         ``orientation`` (radians, from the row axis to the major axis). With a pixel size also ``area_um2``
         (``volume_um3``), ``centroid_y_um`` …, ``equivalent_diameter_um`` and, where pixels are square, the
-        perimeter and the axes. All as scikit-image's ``regionprops`` defines them. Of labels too large for memory,
-        objects longer than 2048 pixels have no perimeter, eccentricity, axes and orientation.
+        perimeter and the axes. All as scikit-image's ``regionprops`` defines them.
     """
     import pandas as pd
 
     axes, shape = file_axes(labels), file_shape(labels)
     space = axes.replace("T", "")
-    properties = ("label", "area", "centroid", "bbox", *(_FLAT if space == "YX" else ()))
     tables = []
     for t in range(shape[0] if "T" in axes else 1):
 
@@ -49,12 +47,7 @@ def measure(labels: Labels, notes: Notes) -> pd.DataFrame:
             block = np.asarray(labels.data[tuple(at[axis] for axis in labels.axes)])
             return block.transpose([labels.axes.replace("T", "").index(axis) for axis in space])
 
-        sides = shape[-len(space) :]
-        found = (
-            region_table_in_blocks(read, sides, properties)
-            if is_lazy(labels)
-            else region_table(read(tuple(slice(0, n) for n in sides)), properties)
-        )
+        found = region_table(read, shape[-len(space) :])
         label = found["label"]
         known = [notes[number] for number in label.tolist()]
         table: dict[str, Any] = {"label": label}
@@ -72,7 +65,7 @@ def measure(labels: Labels, notes: Notes) -> pd.DataFrame:
             table[f"bbox_{axis}_min"] = found[f"bbox-{place}"]
             table[f"bbox_{axis}_max"] = found[f"bbox-{place + len(space)}"]
         table["equivalent_diameter"] = _diameter(found["area"].astype(float), len(space))
-        table |= {name: found[name] for name in properties if name in _FLAT}
+        table |= {name: found[name] for name in _FLAT if name in found}
         tables.append(pd.DataFrame(table | _calibrated(table, labels, space)))
     return pd.concat(tables, ignore_index=True)
 
