@@ -179,9 +179,10 @@ def measure_run(model: str = "nuclei-maskrcnn", side: int = 4096) -> dict[str, f
     _pump(1)
     heart.stop()
     gaps = heart.gaps(since=pressed - BEAT / 1000)
-    # napari makes the layer, its controls and its textures in one go
-    adding = next((gap for gap, began in gaps if began <= shown[0] <= began + gap), 0.0)
-    others = [gap for gap, began in gaps if not began <= shown[0] <= began + gap]
+    # napari makes the layer, its controls and its textures in one go, and paints it at once
+    made = next((began + gap for gap, began in gaps if began <= shown[0] <= began + gap), shown[0])
+    adding = [gap for gap, began in gaps if began <= made and began + gap >= shown[0]]
+    others = [gap for gap, began in gaps if began > made or began + gap < shown[0]]
     for gap, began in gaps[:6]:
         print(f"  {gap:.3f} s at {began - pressed:.2f} s", file=sys.stderr)
     viewer.close()
@@ -190,7 +191,7 @@ def measure_run(model: str = "nuclei-maskrcnn", side: int = 4096) -> dict[str, f
         "from the click to the first labels on screen": shown[0] - pressed,
         "longest stall, the adding of the layer left out": others[0],
         "number of stalls above 100 ms, the adding left out": float(sum(gap > 0.1 for gap in others)),
-        "stall when the layer is added": adding,
+        "longest stall while the layer is added and first painted": max(adding, default=0.0),
         **alone,
     }
 

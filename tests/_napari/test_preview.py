@@ -198,7 +198,7 @@ def test_an_error_on_the_way_leaves_things_as_they_were(qtbot, dock, gate, error
     wait(qtbot, dock, gate)
     (whole,) = results(dock)
 
-    def broken(model, image, settings, source, seen, stop):
+    def broken(model, image, settings, source, seen, stop, drawn):
         yield work.Canvas(np.zeros(image.label_shape, np.uint16), ())
         yield LabelsDone(0, slice(0, 64), slice(0, 64), np.ones((64, 64), np.uint32))
         raise RuntimeError("broken")

@@ -24,6 +24,9 @@ from segloop._napari.llvm import keep_triton_out
 from segloop.errors import SegloopError
 from segloop.events import EpochDone, Event, SegmentStarted, TileDone, TrainingStarted
 
+LONGEST_WAIT = 2.0
+"""Seconds for which work waits at most for the window."""
+
 Work = Callable[[], Generator[Event, None, Any]]
 
 
@@ -69,11 +72,13 @@ class EventWorker(WorkerBase[None]):
         super().__init__(SignalsClass=EventWorkerSignals)
         self._work = work
         self.told_to_stop = threading.Event()
+        self.bar_is_made = threading.Event()
 
     def quit(self) -> None:
         """Tell the work to stop at its next event."""
         super().quit()
         self.told_to_stop.set()
+        self.bar_is_made.set()
 
     def run(self) -> None:
         """Run the work; called by Qt in the worker's thread.
@@ -108,6 +113,9 @@ class EventWorker(WorkerBase[None]):
                     except StopIteration as stop:
                         return Done(stop.value)
                     self.signals.happened.emit(event)
+                    if isinstance(event, SegmentStarted | TrainingStarted):
+                        # beside a network at work it would take napari several times as long, and be felt
+                        self.bar_is_made.wait(LONGEST_WAIT)
             return Cancelled()
         except Exception as error:
             return Cancelled() if self.told_to_stop.is_set() else Failed(error)
@@ -146,9 +154,11 @@ class Job(QObject):
         self._worker.signals.happened.connect(self._on_event)
         self._worker.signals.ended.connect(self._on_ended)
         self._stop = self._worker.told_to_stop
+        self._made = self._worker.bar_is_made
         # not the worker's method: Qt has deleted the worker when its last events are still on their way here
         self._deleted = threading.Event()
         self.destroyed.connect(self._stop.set)
+        self.destroyed.connect(self._made.set)
         self.destroyed.connect(self._deleted.set)
 
     def start(self) -> None:
@@ -168,6 +178,7 @@ class Job(QObject):
         match event:
             case SegmentStarted(tiles=total) | TrainingStarted(epochs=total):
                 self._open_activity(total)
+                self._made.set()
             case TileDone() | EpochDone():
                 self._advance_activity()
 

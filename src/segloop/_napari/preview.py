@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,17 @@ class Preview(QObject):
     session : Session
     run : Run
     parent : QObject
+
+    Attributes
+    ----------
+    drawn : threading.Event
+        Set when the first labels are on their way to the screen. Until then the worker had better wait: napari takes a
+        while to make a layer, and much longer beside a network at work.
     """
 
     def __init__(self, viewer: napari.Viewer, session: Session, run: Run, parent: QObject) -> None:
         super().__init__(parent)
+        self.drawn = threading.Event()
         self._viewer = viewer
         self._session = session
         self._run = run
@@ -72,6 +80,7 @@ class Preview(QObject):
 
     def finish(self) -> napari.layers.Labels | None:
         """Show no more; return the layer if it is still there. Whoever calls this fills it or removes it."""
+        self.drawn.set()
         self._timer.stop()
         self._waiting.clear()
         self._canvas = None
@@ -108,6 +117,7 @@ class Preview(QObject):
         viewer.layers.selection.active = active
 
     def _draw(self) -> None:
+        self._timer.singleShot(0, self.drawn.set)
         layer = self._layer
         if layer not in self._viewer.layers:
             self._waiting.clear()

@@ -7,7 +7,9 @@ for it.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segloop._napari import features
+from segloop._napari.jobs import LONGEST_WAIT
 from segloop._napari.layers import copied
 from segloop._napari.loading import no_garbage_search, open_torch_libraries
 from segloop.errors import FileError, LabelsError
-from segloop.events import Event
+from segloop.events import Event, LabelsDone
 from segloop.image import Image
 from segloop.settings import AUTO
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from segloop.corrections import Entry
     from segloop.labels import Labels
-    from segloop.segmentation import SegmentSettings
+    from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
 
 Events = Generator[Event, None, Any]
@@ -105,7 +108,13 @@ class Seen:
 
 
 def segment_image(
-    model: Path, image: Image, settings: SegmentSettings, source: str, seen: Seen, stop: Callable[[], bool]
+    model: Path,
+    image: Image,
+    settings: SegmentSettings,
+    source: str,
+    seen: Seen,
+    stop: Callable[[], bool],
+    drawn: threading.Event,
 ) -> Generator[Event, None, Segmented]:
     """Load a model and segment an image with it.
 
@@ -120,6 +129,8 @@ def segment_image(
     seen : Seen
     stop : callable
         Asked between tiles; when it says so, what is done by then is the result.
+    drawn : threading.Event
+        Set when the first labels are shown, for which the work waits.
     """
     from segloop.provenance import segmentation_provenance
     from segloop.segmentation import segment_events
@@ -132,9 +143,8 @@ def segment_image(
     if canvas.size <= LARGEST_TOUCHED:
         canvas.fill(0)
     yield Canvas(canvas, classes)
-    result = yield from segment_events(
-        loaded, image, settings, first=seen.part, first_plane=seen.plane, stop=stop, preview=True
-    )
+    events = segment_events(loaded, image, settings, first=seen.part, first_plane=seen.plane, stop=stop, preview=True)
+    result = yield from _waiting_for_the_first(events, drawn)
     provenance = segmentation_provenance(
         result, image, loaded.spec, settings, model=str(model), device=str(loaded.device), source=source
     )
@@ -149,6 +159,22 @@ def segment_image(
         result.complete,
         provenance if result.complete else {**provenance, "complete": False},
     )
+
+
+def _waiting_for_the_first(
+    events: Generator[Event, None, Segmentation], drawn: threading.Event
+) -> Generator[Event, None, Segmentation]:
+    """Pass events on, and wait until the first labels are drawn, though not for ever."""
+    with closing(events):
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value
+            yield event
+            if isinstance(event, LabelsDone) and not drawn.is_set():
+                drawn.wait(LONGEST_WAIT)
+                drawn.set()
 
 
 def _editable(labels: np.ndarray) -> np.ndarray:

@@ -193,7 +193,16 @@ class SegmentStep(Step):
         self.say(self._doing)
         self.job = self.begin(
             f"SegLoop: {layer.name}",
-            partial(work.segment_image, model.path, image, settings, _source(layer), seen, self._stop.is_set),
+            partial(
+                work.segment_image,
+                model.path,
+                image,
+                settings,
+                _source(layer),
+                seen,
+                self._stop.is_set,
+                self._preview.drawn,
+            ),
             self._on_done,
             self._on_event,
         )
