@@ -151,7 +151,7 @@ GREY = np.zeros((32, 40), np.uint8)
         ("a.tif", GREY, ["--score", "7"], "Score is 7.0; expected 0 to 1"),
         ("a.tif", GREY, ["--device", "tpu"], "--device 'tpu' is unknown; choose from auto"),
         ("a.tif", GREY, ["--format", "gif"], "--format 'gif' is unknown; choose from tiff"),
-        ("a.tif", GREY, ["--scheduler", "tcp://x:1"], "not available in this version"),
+        ("a.tif", GREY, ["--scheduler", "what://x:1"], "no address of a dask scheduler"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line(name, array, arguments, line, unet, out, tmp_path, run):

@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 
 from segloop.cli.reports import InterruptedByUser
 from segloop.cli.settings_help import SettingsCommand, help_of
-from segloop.errors import SettingsError
 
 SEGMENT = "segloop.segmentation:SegmentSettings"
 FINETUNE = "segloop.train.finetune:FinetuneSettings"
@@ -116,16 +115,20 @@ def segment(
     object_size: Annotated[str, typer.Option(metavar="auto|X", help=help_of(SEGMENT, "object_size"))] = "auto",
     instances: Annotated[bool, typer.Option("--instances", help=help_of(SEGMENT, "instances"))] = False,
     scheduler: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address of a dask scheduler; not available in this version.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of a dask scheduler, such as tcp://host:8786: its workers compute the tiles of one image, or "
+            "one image each.",
+        ),
     ] = "",
     format: Annotated[str, typer.Option(metavar="tiff|ome-zarr", help="Format of the labels.")] = "tiff",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
 ) -> None:
     """Segment images: writes STEM_labels.tif and STEM_objects.csv for each, and how they came to be."""
-    from segloop.cli.segmenting import LabelFormat, given_settings, segment_files
+    from segloop.cli.segmenting import given_settings, segment_files
+    from segloop.results import LabelFormat, Order
 
-    if scheduler:
-        raise SettingsError("--scheduler is not available in this version of SegLoop; leave it out to compute here")
     settings = given_settings(
         channel=channel,
         device=device,
@@ -136,8 +139,8 @@ def segment(
         object_size=object_size,
         instances=instances,
     )
-    failed = segment_files(images, model, output, axes, settings, LabelFormat.named(format), overwrite)
-    if failed:
+    order = Order(model, output, axes, settings, LabelFormat.named(format))
+    if segment_files(images, order, overwrite, scheduler):
         raise typer.Exit(2)
 
 
