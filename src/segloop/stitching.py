@@ -122,9 +122,8 @@ def class_part(plan: Plan, tile: Tile, part: Any) -> ClassPart:
     best = whole[0].copy()
     classes = np.zeros(best.shape, smallest_dtype(len(whole) - 1))
     for number in range(1, len(whole)):
-        better = whole[number] > best
-        np.copyto(best, whole[number], where=better)
-        classes[better] = number
+        np.putmask(classes, whole[number] > best, number)
+        np.maximum(best, whole[number], out=best)
     areas = np.bincount(classes.ravel(), minlength=len(whole))
     sums = np.bincount(classes.ravel(), best.ravel(), len(whole)).astype(np.int64)
     return ClassPart(region, whole, classes, areas, sums)
