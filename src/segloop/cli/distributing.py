@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segloop.cli.progress import ProgressBar
+from segloop.cli.reports import note
 from segloop.cli.segmenting import complain_about, print_written
 from segloop.cluster import ImageDone, connected, segment_images, segment_tiles
-from segloop.events import Event, drain
+from segloop.events import Event, Notice, drain
 from segloop.io import check_writable
 from segloop.results import Order, Written
 
@@ -38,7 +39,8 @@ def segment_files_there(scheduler: str, images: Sequence[Path], order: Order) ->
             else:
                 failed += 1
                 complain_about(event.path, event.outcome)
-        progress(event)
+        elif isinstance(event, Notice):
+            note(event.message)
 
     with connected(scheduler, PATIENCE) as client:
         # what dask says of workers that come and go is for its own log
@@ -49,6 +51,6 @@ def segment_files_there(scheduler: str, images: Sequence[Path], order: Order) ->
                 written = drain(segment_tiles(client, images[0], order, PATIENCE), progress)
             print_written(images[0], written)
         else:
-            with ProgressBar(f"{len(images)} images") as progress:
-                drain(segment_images(client, images, order, PATIENCE), show)
+            # a line for each image, as it is done, is progress enough
+            drain(segment_images(client, images, order, PATIENCE), show)
     return failed
