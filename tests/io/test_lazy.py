@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from segloop import io
 from segloop.io import tiff
@@ -89,3 +90,45 @@ def test_measurements_of_blocks_are_those_of_the_whole(tmp_path: Path, axes: str
     whole = io.measurement_table(Labels(array, axes, sizes, "micrometer"))
     got = io.measurement_table(Labels(Blocks(array), axes, sizes, "micrometer"))
     pd.testing.assert_frame_equal(got, whole, check_exact=False, rtol=1e-9)
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "YXS", "ZCYX"])
+def test_strips_are_decoded_once_for_a_row_of_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: str) -> None:
+    sizes = {"Z": 3, "C": 2, "Y": 90, "X": 700, "S": 3}
+    array = np.random.default_rng(0).integers(0, 99, [sizes[axis] for axis in axes]).astype(np.uint8)
+    rgb = axes.endswith("S")
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        array,
+        compression="zlib",
+        rowsperstrip=8,
+        photometric="rgb" if rgb else "minisblack",
+        metadata={"axes": axes},
+        ome=True,
+    )
+    monkeypatch.setattr(tiff, "LAZY_BYTES", 1000)
+    image = io.read_image(tmp_path / "a.tif", axes)
+    reads: list[Any] = []
+    stored = image.data._array
+
+    class Counted:
+        shape, dtype, chunks = stored.shape, stored.dtype, stored.chunks
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            reads.append(index)
+            return np.asarray(stored[index])
+
+    image.data._array = Counted()
+    for rows in (slice(0, 40), slice(30, 90)):
+        for columns in (slice(0, 300), slice(250, 600), slice(550, 700)):
+            for _, block in image.blocks(2):
+                plane = block.read((rows, columns))
+                assert plane.shape[1:] == (rows.stop - rows.start, columns.stop - columns.start)
+    # in stacks, blocks of one plane after another read anew
+    assert len(reads) == 2 if "Z" not in axes else len(reads) <= 2 * 3 * 3
+    whole = [block.read() for _, block in io.read_image(tmp_path / "a.tif", axes).blocks(2)]
+    outer = array if "Z" in axes else array[np.newaxis]
+    for plane, expected in zip(whole, outer, strict=True):
+        channels = np.moveaxis(expected, -1, 0) if rgb else expected if "C" in axes else expected[np.newaxis]
+        assert np.array_equal(plane, channels)
+    assert np.array_equal(np.asarray(image.data), array)

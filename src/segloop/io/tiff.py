@@ -58,7 +58,7 @@ def read(path: Path) -> Source:
             shape, large = series.shape, series.nbytes > LAZY_BYTES
             data = None if large else series.asarray()
         if large:
-            data = _lazy(path)
+            data = _lazy(path, str(series.axes))
         if own.get("axes") and math.prod(own.get("shape", ())) == math.prod(shape) and not large:
             # Our own files say also the axes of length 1, which TIFF readers leave out.
             axes, data = own["axes"], np.asarray(data).reshape(own["shape"])
@@ -252,7 +252,7 @@ def _own_notes(tif: tifffile.TiffFile) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-def _lazy(path: Path) -> Any:
+def _lazy(path: Path, series_axes: str) -> Any:
     """The first series as a memory map when it is stored plainly, else as a zarr array over its tiles."""
     import tifffile
 
@@ -262,9 +262,36 @@ def _lazy(path: Path) -> Any:
         import zarr
 
         store = tifffile.imread(path, aszarr=True)
-        array = zarr.open(store, mode="r")
+        array: Any = zarr.open(store, mode="r")
         # A pyramid opens as a group of its levels.
         array = array if isinstance(array, zarr.Array) else array["0"]
         # The store keeps the file open as long as someone may still read the array.
         weakref.finalize(array, store.close)
-        return array
+        across = series_axes.find("X")
+        in_strips = across >= 0 and array.chunks[across] >= array.shape[across] > TILE
+        return _Strips(array, across) if in_strips else array
+
+
+class _Strips:
+    """An array stored in strips as wide as the image. A tile needs whole strips: those of the last rows are kept."""
+
+    def __init__(self, array: Any, across: int) -> None:
+        self._array, self._across = array, across
+        self.shape, self.dtype = tuple(array.shape), array.dtype
+        self._key: tuple[Any, ...] = ()
+        self._rows: np.ndarray | None = None
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        whole = index if isinstance(index, tuple) else (index,)
+        if len(whole) != len(self.shape) or not all(isinstance(own, (int, slice)) for own in whole):
+            return np.asarray(self._array[index])
+        wide = (*whole[: self._across], slice(None), *whole[self._across + 1 :])
+        key = tuple((own.start, own.stop, own.step) if isinstance(own, slice) else own for own in wide)
+        if self._rows is None or key != self._key:
+            self._rows, self._key = np.asarray(self._array[wide]), key
+        # where the numbers before X have taken axes away
+        place = self._across - sum(isinstance(own, int) for own in whole[: self._across])
+        return self._rows[(slice(None),) * place + (whole[self._across],)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self._array[...], dtype=dtype)
