@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segloop.models.maskrcnn_network import MaskRCNNConfig
+from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.protocol import ModelSpec
 from segloop.models.unet import UNetConfig
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from segloop.candidates import rasterize
 from segloop.errors import ModelError
 from segloop.models.maskrcnn import FAMILY, MaskRCNNModel, detection_target
+from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.maskrcnn_losses import mask_loss, mask_targets, unreviewed_share
-from segloop.models.maskrcnn_network import MaskRCNNConfig
 from segloop.models.protocol import Example, ModelSpec, Promptable, Task
 
 TINY = MaskRCNNConfig(

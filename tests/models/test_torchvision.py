@@ -18,7 +18,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from segloop.errors import ModelError
 from segloop.models.maskrcnn import FAMILY, MaskRCNNModel
-from segloop.models.maskrcnn_network import RESNET50, MaskRCNNConfig
+from segloop.models.maskrcnn_config import RESNET50, MaskRCNNConfig
 
 SIDE = 96
 CLASSES = tuple(f"class {number}" for number in range(1, 91))

@@ -20,7 +20,7 @@ from segloop.events import EpochDone, Notice, Scored, TrainingStarted, drain
 from segloop.image import Image
 from segloop.models.device import Device
 from segloop.models.maskrcnn import FAMILY as MASKRCNN
-from segloop.models.maskrcnn_network import MaskRCNNConfig
+from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.protocol import Instances, ModelSpec, Task, Trainable
 from segloop.models.unet import FAMILY as UNET
 from segloop.segmentation import segment

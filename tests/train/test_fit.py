@@ -14,7 +14,7 @@ from torch import nn
 from segloop.errors import TrainingError
 from segloop.events import EpochDone
 from segloop.models.maskrcnn import FAMILY as MASKRCNN
-from segloop.models.maskrcnn_network import MaskRCNNConfig
+from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.protocol import Example, ModelSpec, Task, Trainable
 from segloop.models.unet import FAMILY as UNET
 from segloop.train.fit import Fit, FitSettings

@@ -14,7 +14,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from segloop.errors import ModelError
-from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, RESNET50, SMALL, MaskRCNN, config_from
+from segloop.models.maskrcnn_config import RESNET50, SMALL, config_from
+from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, MaskRCNN
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
 
