@@ -149,6 +149,7 @@ GREY = np.zeros((32, 40), np.uint8)
         ("a.tif", GREY, ["--tile", "7"], "Tile is 7; expected 64 to 8192"),
         ("a.tif", GREY, ["--tile", "big"], "--tile is 'big'; expected a whole number or auto"),
         ("a.tif", GREY, ["--score", "7"], "Score is 7.0; expected 0 to 1"),
+        ("a.tif", GREY, ["--precision", "half"], "--precision 'half' is unknown; choose from auto, float32, bfloat16"),
         ("a.tif", GREY, ["--device", "tpu"], "--device 'tpu' is unknown; choose from auto"),
         ("a.tif", GREY, ["--format", "gif"], "--format 'gif' is unknown; choose from tiff"),
         ("a.tif", GREY, ["--scheduler", "what://x:1"], "no address of a dask scheduler"),

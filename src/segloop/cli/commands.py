@@ -108,6 +108,9 @@ def segment(
     ] = "",
     channel: Annotated[int | None, typer.Option(metavar="N", help=help_of(SEGMENT, "channel"))] = None,
     device: Annotated[str, typer.Option(metavar=DEVICES, help=help_of(SEGMENT, "device"))] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="auto|float32|bfloat16", help=help_of(SEGMENT, "precision"))
+    ] = "auto",
     tile: Annotated[str, typer.Option(metavar="auto|N", help=help_of(SEGMENT, "tile"))] = "auto",
     score: Annotated[float | None, typer.Option(metavar="X", help=help_of(SEGMENT, "score"))] = None,
     overlap: Annotated[float | None, typer.Option(metavar="X", help=help_of(SEGMENT, "overlap"))] = None,
@@ -132,6 +135,7 @@ def segment(
     settings = given_settings(
         channel=channel,
         device=device,
+        precision=precision,
         tile=tile,
         score=score,
         overlap=overlap,

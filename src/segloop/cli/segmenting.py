@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from segloop.cli.inputs import expand_images
 from segloop.cli.printing import print_line
@@ -13,14 +14,16 @@ from segloop.cli.reports import complain, describe
 from segloop.errors import SettingsError
 from segloop.events import drain
 from segloop.io import check_writable
-from segloop.models.device import Device
+from segloop.models.device import Device, Precision
 from segloop.results import Order, Written, segment_file
 from segloop.segmentation import SegmentSettings
 from segloop.settings import AUTO
 from segloop.store import load_model
 
+Choice = TypeVar("Choice", bound=Enum)
 
-def given_settings(device: str, tile: str, object_size: str, **others: Any) -> SegmentSettings:
+
+def given_settings(device: str, precision: str, tile: str, object_size: str, **others: Any) -> SegmentSettings:
     """Return the settings of a run; what was not given keeps its default.
 
     Raises
@@ -33,7 +36,9 @@ def given_settings(device: str, tile: str, object_size: str, **others: Any) -> S
         "object_size": _number_or_auto("--object-size", object_size, float),
     }
     given = {name: value for name, value in others.items() if value is not None}
-    return SegmentSettings(device=device_named(device), **numbers, **given)
+    return SegmentSettings(
+        device=device_named(device), precision=_named(Precision, "--precision", precision), **numbers, **given
+    )
 
 
 def device_named(name: str) -> Device:
@@ -43,11 +48,7 @@ def device_named(name: str) -> Device:
     ------
     SettingsError
     """
-    try:
-        return Device(name)
-    except ValueError as error:
-        names = ", ".join(device.value for device in Device)
-        raise SettingsError(f"--device {name!r} is unknown; choose from {names}") from error
+    return _named(Device, "--device", name)
 
 
 def segment_files(given: Sequence[Path], order: Order, overwrite: bool, scheduler: str = "") -> int:
@@ -120,6 +121,15 @@ def complain_about(path: Path, error: BaseException) -> None:
     """Say what is wrong with an image."""
     reason = describe(error)
     complain(reason if path.name in reason else f"{path}: {reason}")
+
+
+def _named(kind: type[Choice], option: str, name: str) -> Choice:
+    """Return the member of an enumeration whose value is ``name``."""
+    try:
+        return kind(name)
+    except ValueError as error:
+        names = ", ".join(str(member.value) for member in kind)
+        raise SettingsError(f"{option} {name!r} is unknown; choose from {names}") from error
 
 
 def _number_or_auto(option: str, text: str, kind: type[int] | type[float]) -> Any:
