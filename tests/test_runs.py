@@ -199,6 +199,16 @@ def test_objects_parted_by_watershed_may_be_large_too(monkeypatch: pytest.Monkey
     assert result.objects.equals(expected.objects)
 
 
+def test_stopping_leaves_nothing_where_nothing_was_looked_at_also_of_parted_objects() -> None:
+    model, image = segloop.load_model("nuclei-unet"), load_sample("fluorescence")
+    asked = iter([False] + [True] * 9)
+    settings = SegmentSettings(instances=True, tile=256)
+    result = drain(segment_events(model, image, settings, stop=lambda: next(asked)))
+    rows, columns = (slice(0, side // 2) for side in result.labels.shape)
+    assert result.labels.data[rows, columns].any()
+    assert (result.labels.data > 0).mean() < 0.5 and result.objects["area"].max() < 10_000
+
+
 @pytest.mark.skipif(not has_fast_bfloat16(), reason="this processor has no bfloat16 arithmetic")
 @pytest.mark.parametrize("name", ["nuclei-unet", "nuclei-maskrcnn"])
 def test_bfloat16_agrees_with_float32(name: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from segloop.compiled import compiled
 from segloop.painting import frozen, grid_cell, paint, pixel_regions
 
 
@@ -62,7 +62,7 @@ def shared_pixels(
     return _shared(boxes, masks, regions, frozen(pairs, np.int64), frozen(windows, np.int64), scratch)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def connected(count, pairs):  # type: ignore[no-untyped-def]
     """The smallest number that each of 0…``count`` - 1 is connected with by ``pairs``, int64 (P, 2): int64 (count,)."""
     parent = np.arange(count)
@@ -80,7 +80,7 @@ def connected(count, pairs):  # type: ignore[no-untyped-def]
     return parent
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def connected_apart(sources, pairs):  # type: ignore[no-untyped-def]
     """As :func:`connected`, but none of a source is ever connected with another of the same source.
 
@@ -123,7 +123,7 @@ def connected_apart(sources, pairs):  # type: ignore[no-untyped-def]
     return parent
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def rearrange(rows, order):  # type: ignore[no-untyped-def]
     """Put ``rows``, uint8 (N, B), into another order in place: row i becomes what row ``order[i]`` was."""
     done = np.zeros(len(rows), np.bool_)
@@ -141,7 +141,7 @@ def rearrange(rows, order):  # type: ignore[no-untyped-def]
         done[place] = True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _grid(regions, cell, columns, cells):  # type: ignore[no-untyped-def]
     """Which regions reach into each cell of a grid: where its members start, and the members."""
     starts = np.zeros(cells + 1, np.int64)
@@ -164,7 +164,7 @@ def _grid(regions, cell, columns, cells):  # type: ignore[no-untyped-def]
     return starts, members
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pairs(boxes, regions, groups, cell, columns, starts, members, pairs):  # type: ignore[no-untyped-def]
     """Count the pairs of boxes that share an area, and write as many as there is room for."""
     count = 0
@@ -189,7 +189,7 @@ def _pairs(boxes, regions, groups, cell, columns, starts, members, pairs):  # ty
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _shared(boxes, masks, regions, pairs, windows, scratch):  # type: ignore[no-untyped-def]
     counts = np.zeros((len(pairs), 3), np.int64)
     drawn = np.int64(-1)

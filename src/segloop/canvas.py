@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import tempfile
 import weakref
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segloop.errors import SegmentError
 from segloop.memory import free_memory
 
 LARGE = 1 << 30
@@ -40,7 +40,7 @@ def is_large(size: int) -> bool:
 
 
 class DiskArray:
-    """An array in a file of its own, which goes when the array does. Zeros at first.
+    """An array in a temporary file, which goes when the array or the process does. Zeros at first.
 
     Indexing by slices and numbers reads and writes; only what is touched is in memory, and only as long as it takes.
 
@@ -49,17 +49,28 @@ class DiskArray:
     shape : tuple of int
     dtype : dtype
     scratch : path, optional
-        An existing folder.
+        An existing folder; that of temporary files (``TMPDIR``) by default.
+
+    Raises
+    ------
+    SegmentError
+        If there is no room for it.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, scratch: Path | None = None) -> None:
         self.shape = tuple(int(n) for n in shape)
         self.dtype = np.dtype(dtype)
-        folder = tempfile.mkdtemp(prefix="segloop-", dir=scratch)
-        self._path = Path(folder) / "array"
-        with self._path.open("wb") as file:
-            os.truncate(file.fileno(), self.size * self.dtype.itemsize)
-        self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        size = self.size * self.dtype.itemsize
+        try:
+            # without a name where the system allows it: nothing is left behind even after a crash
+            self._file = tempfile.TemporaryFile(prefix="segloop-", dir=scratch)  # noqa: SIM115
+            self._finalizer = weakref.finalize(self, self._file.close)
+            _reserve(self._file.fileno(), size)
+        except OSError as error:
+            raise SegmentError(
+                f"the results need {size / 1e9:.3g} GB in {scratch or tempfile.gettempdir()}, which cannot be had "
+                f"({error.strerror}); make room there, or set TMPDIR to a folder that has it"
+            ) from error
 
     @property
     def ndim(self) -> int:
@@ -82,4 +93,12 @@ class DiskArray:
 
     def _map(self, mode: Any) -> np.ndarray:
         # a map that is kept would keep all it ever touched in memory
-        return np.memmap(self._path, self.dtype, mode, shape=self.shape)
+        return np.memmap(self._file, self.dtype, mode, shape=self.shape)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Make a file of ``size`` bytes of zeros for which there is room: writing a map on a full disk ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)

@@ -157,8 +157,8 @@ def _segment(model: Trainable, loaded_by: str, image: Image, on_event: OnEvent) 
 def _score(labels: Labels, reference: Labels, where: np.ndarray) -> float:
     """AP at IoU 0.5 of objects, Dice of the foreground of classes, on the pixels ``where``."""
     if labels.is_instances:
-        return instance_scores(reference.data, labels.data, reviewed=where).ap(0.5)
-    return class_scores(reference.data > 0, labels.data > 0, 2, reviewed=where).dice[1]
+        return instance_scores(reference.data, np.asarray(labels), reviewed=where).ap(0.5)
+    return class_scores(reference.data > 0, np.asarray(labels) > 0, 2, reviewed=where).dice[1]
 
 
 def _write_stage(stem: Path, done: _Segmented, image: Image, reference: np.ndarray) -> list[Path]:
@@ -228,7 +228,7 @@ def _found(segmentation: Segmentation) -> str:
     labels = segmentation.labels
     if labels.is_instances:
         return f"{len(segmentation.objects)} nuclei in {segmentation.seconds:.1f} s"
-    share = np.count_nonzero(labels.data) / labels.data.size
+    share = np.count_nonzero(np.asarray(labels)) / labels.data.size
     return f"{share:.0%} of the image is nucleus, in {segmentation.seconds:.1f} s"
 
 

@@ -30,7 +30,12 @@ def _container_memory() -> int:
     """Free bytes within the memory limit that Linux set for this group of processes, if it did."""
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
-        return int(limit) - int((_CGROUP / "memory.current").read_text()) if limit != "max" else _NO_LIMIT
+        if limit == "max":
+            return _NO_LIMIT
+        counts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        # files that were read are kept as long as nobody needs the room
+        used = int((_CGROUP / "memory.current").read_text()) - int(counts.get("inactive_file", 0))
+        return max(0, int(limit) - max(0, used))
     except (OSError, ValueError):
         return _NO_LIMIT
 
@@ -62,5 +67,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     # torch's CPU allocator and oneDNN raise plain RuntimeErrors
-    known = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory")
+    # the last two are oneDNN's words
+    known = (
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "could not create a memory",
+        "could not create a primitive",
+    )
     return isinstance(error, RuntimeError) and any(words in text for words in known)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from segloop.compiled import compiled
 
 HALF = np.float32(0.5)
 ONE = np.float32(1)
@@ -66,7 +67,7 @@ def grid_cell(regions: np.ndarray, shape: tuple[int, int]) -> int:
         cell *= 2
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def paint(out, top, left, mask, box, old, new):  # type: ignore[no-untyped-def]
     """Set the pixels of a mask to ``new`` where they are ``old``.
 
@@ -122,7 +123,7 @@ def paint(out, top, left, mask, box, old, new):  # type: ignore[no-untyped-def]
             target[j] = new if inside & (target[j] == old) else target[j]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def choose_objects(boxes, masks, regions, pieces, starts, height, width, cell, overlap, min_area):  # type: ignore[no-untyped-def]
     """Decide which objects of one plane are shown.
 
@@ -235,7 +236,7 @@ def choose_objects(boxes, masks, regions, pieces, starts, height, width, cell, o
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def draw_objects(out, top, left, boxes, masks, pieces, starts, first, end):  # type: ignore[no-untyped-def]
     """Draw objects ``first``…``end`` - 1, each under those before it, as numbers counted from 1.
 

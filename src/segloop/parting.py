@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
 from segloop.agreement import connected
+from segloop.compiled import compiled
 
 Read = Callable[[tuple[slice, ...]], np.ndarray]
 Region = tuple[slice, ...]
@@ -283,7 +283,7 @@ def _first_pixels(labels: np.ndarray) -> np.ndarray:
     return first[1:]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def flood(inside, seeds, mask):  # type: ignore[no-untyped-def]
     """Flood seeds into a mask, the largest values of ``inside`` first, equal ones first come, first served.
 
@@ -361,7 +361,7 @@ def flood(inside, seeds, mask):  # type: ignore[no-untyped-def]
     return labels
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _measure(labels, background, first, sums, bounds):  # type: ignore[no-untyped-def]
     """Add a block's pixels to each object's count, score and places (N + 1, 5), and widen its bounds (N + 1, 6)."""
     depth, height, width = labels.shape

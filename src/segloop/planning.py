@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from segloop.image import SMALLEST_SIDE, Image
 from segloop.models.protocol import ModelSpec
 from segloop.normalize import Statistics
 from segloop.resample import read_network_pixels
-from segloop.tiling import Tile, plan_tiles
+from segloop.tiling import Tile, plan_axis, plan_tiles
 
 Region = tuple[slice, slice]
 
@@ -86,16 +87,21 @@ class Plan:
         largest = max(tile.shape[-2:])
         side = largest // 2 // self.divisor * self.divisor
         halo = min(self.halo, side // 4)
-        smaller = replace(self, side=side, halo=halo)
         if side < 2 * self.divisor or side >= largest:
             raise SettingsError(f"tiles of {largest} × {largest} pixels cannot be made smaller")
         # the same grid as if the whole plane had been planned with smaller tiles, cut to what this tile answers for
-        cut = [Tile(own.outer, _meet(own.inner, tile.inner)) for own in smaller.tiles()]
-        return [own for own in cut if all(side.stop > side.start for side in own.inner)]
+        axes = []
+        for length, inner in zip(self.scaled, tile.inner):
+            met = [(outer, _meet(own, inner)) for outer, own in plan_axis(length, side, halo, self.divisor)]
+            axes.append([(outer, common) for outer, common in met if common.stop > common.start])
+        return [
+            Tile(tuple(outer for outer, _ in sides), tuple(common for _, common in sides))
+            for sides in itertools.product(*axes)
+        ]
 
 
-def _meet(first: Sequence[slice], second: Sequence[slice]) -> tuple[slice, ...]:
-    return tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second))
+def _meet(first: slice, second: slice) -> slice:
+    return slice(max(first.start, second.start), min(first.stop, second.stop))
 
 
 def nearest_first(tiles: Sequence[Tile], first: Region | None, plan: Plan) -> list[int]:

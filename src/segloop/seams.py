@@ -58,8 +58,6 @@ class Joiner:
         keep = np.flatnonzero(belongs(tile, found.boxes, self._shape))
         offset = np.array([tile.outer[1].start, tile.outer[0].start] * 2, np.float32)
         boxes = found.boxes[keep].astype(np.float32) + offset
-        self._tiles.append(tile)
-        self._parts.append((boxes, found.scores[keep].astype(np.float32), found.classes[keep].astype(np.int64)))
         masks = found.masks[keep]
         if masks.dtype != np.uint8:
             masks = np.rint(masks * 255).astype(np.uint8)
@@ -69,6 +67,8 @@ class Joiner:
         if self._count > len(self._masks):
             self._masks.resize((max(self._count, len(self._masks) * 5 // 4), *masks.shape[1:]), refcheck=False)
         self._masks[first : self._count] = masks
+        self._tiles.append(tile)
+        self._parts.append((boxes, found.scores[keep].astype(np.float32), found.classes[keep].astype(np.int64)))
 
     def join(self) -> Candidates:
         """Join all that was taken, which may be nothing; to be called once."""

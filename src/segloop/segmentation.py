@@ -16,7 +16,7 @@ from segloop.errors import SegmentError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
 from segloop.image import Image
 from segloop.labels import Labels
-from segloop.memory import fitting_batch, fitting_side, free_memory, is_out_of_memory
+from segloop.memory import CPU, fitting_batch, fitting_side, free_memory, is_out_of_memory
 from segloop.models.device import Device, Precision
 from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, Segmenter, Task
 from segloop.normalize import Statistics
@@ -205,7 +205,7 @@ def segment_events(
                 batch = batch // 2
                 notices.append(f"not enough memory for {len(some)} tiles at once; went on with {batch}")
             else:
-                notices.append(_make_smaller(model, plan, waiting))
+                notices.append(_make_smaller(model, plan, waiting, settings.precision))
                 total = done + len(waiting)
             yield Notice(notices[-1])
             continue
@@ -217,7 +217,10 @@ def segment_events(
             yield TileDone(done, total)
     if waiting:
         notices.append(f"stopped after {done} of {total} tiles; the labels of the rest are empty")
-    labels, objects, candidates = stitcher.finish()
+    try:
+        labels, objects, candidates = stitcher.finish()
+    except MemoryError as error:
+        raise SegmentError("there is not enough memory to put the tiles together; close other programs") from error
     seconds = time.monotonic() - started
     return Segmentation(labels, objects, candidates, tuple(notices), seconds, complete=not waiting)
 
@@ -322,7 +325,7 @@ def _next_batch(waiting: deque[tuple[int, Tile]], most: int) -> list[tuple[int, 
     return some
 
 
-def _make_smaller(model: Segmenter, plan: Plan, waiting: deque[tuple[int, Tile]]) -> str:
+def _make_smaller(model: Segmenter, plan: Plan, waiting: deque[tuple[int, Tile]], precision: Precision) -> str:
     """Cut all waiting tiles of the first one's size into smaller ones, or go on on the CPU; says what was done."""
     largest = max(waiting[0][1].shape[-2:])
     try:
@@ -334,7 +337,8 @@ def _make_smaller(model: Segmenter, plan: Plan, waiting: deque[tuple[int, Tile]]
     except SettingsError as error:
         if model.device.type != "cpu":
             name = model.device.type
-            model.to(torch.device("cpu"), Precision.AUTO.resolve(torch.device("cpu")))
+            wanted = Precision.FLOAT32 if precision is Precision.FLOAT32 else Precision.AUTO
+            model.to(CPU, wanted.resolve(CPU))
             return f"there is not enough memory on {name}; went on on the CPU"
         raise SegmentError(
             f"there is not enough memory even for tiles of {largest} × {largest} pixels; close other programs"

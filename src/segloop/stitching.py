@@ -23,6 +23,9 @@ from segloop.resample import resize_region
 from segloop.seams import Joiner, join_instances, stack_candidates
 from segloop.tiling import Tile
 
+BLOCKS = {2: 1024, 3: 128}
+"""Side of the blocks in which planes and volumes are parted: a million pixels, two million voxels."""
+
 Finished = tuple[Labels, pd.DataFrame, Candidates | ClassScores]
 
 
@@ -211,10 +214,12 @@ class ClassStitcher:
         for plane in range(layout.planes):
 
             def read(region: tuple[slice, ...], plane: int = plane) -> np.ndarray:
-                # inside and background, as the parting takes them
-                return np.stack([self._scores[(plane, number, *region)] for number in (1, 0)])
+                scores = self._scores[(plane, slice(None), *region)]
+                # where nothing was looked at, all scores are 0: that is not foreground
+                background = np.where(scores.any(axis=0), scores[0], 255).astype(np.uint8)
+                return np.stack([scores[1], background])
 
-            parting = Parting(read, self._plan.shape)
+            parting = Parting(read, self._plan.shape, BLOCKS[len(self._plan.shape)])
             for _ in parting.survey():
                 pass
             regions = []

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,18 +62,20 @@ def plan_tiles(shape: Sequence[int], tile: Sequence[int], halo: Sequence[int], d
     SettingsError
         If the tile is too small for halo and divisor.
     """
-    edges = [_plan_axis(*numbers) for numbers in zip(shape, tile, halo, divisor, strict=True)]
+    edges = [plan_axis(*numbers) for numbers in zip(shape, tile, halo, divisor, strict=True)]
     return [
         Tile(tuple(outer for outer, _ in sides), tuple(inner for _, inner in sides))
         for sides in itertools.product(*edges)
     ]
 
 
-def _plan_axis(length: int, tile: int, halo: int, divisor: int) -> list[tuple[slice, slice]]:
+@cache
+def plan_axis(length: int, tile: int, halo: int, divisor: int) -> tuple[tuple[slice, slice], ...]:
+    """Outer and inner slices along one axis; see :func:`plan_tiles`."""
     padded = math.ceil(length / divisor) * divisor
     tile = tile // divisor * divisor
     if padded <= tile:
-        return [(slice(0, padded), slice(0, length))]
+        return ((slice(0, padded), slice(0, length)),)
     step = (tile - 2 * halo) // divisor * divisor
     if step < divisor:
         raise SettingsError(
@@ -85,7 +88,7 @@ def _plan_axis(length: int, tile: int, halo: int, divisor: int) -> list[tuple[sl
     step = (tile - 2 * halo) // divisor * divisor
     starts = [min(i * step, padded - tile) for i in range(count)]
     cuts = [0, *((a + tile + b) // 2 for a, b in itertools.pairwise(starts)), length]
-    return [(slice(s, s + tile), slice(a, b)) for s, (a, b) in zip(starts, itertools.pairwise(cuts))]
+    return tuple((slice(s, s + tile), slice(a, b)) for s, (a, b) in zip(starts, itertools.pairwise(cuts)))
 
 
 def split(array: np.ndarray, tiles: Iterable[Tile]) -> list[np.ndarray]:

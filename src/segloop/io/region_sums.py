@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from segloop.compiled import compiled
 
 STRAIGHT, DIAGONAL, MIXED = 1.0, math.sqrt(2), (1 + math.sqrt(2)) / 2
 
@@ -32,7 +33,7 @@ def _lengths() -> np.ndarray:
 LENGTHS = _lengths()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_block(labels, start, inner, count):  # type: ignore[no-untyped-def]
     """Add up a block.
 
@@ -104,27 +105,35 @@ def add_block(labels, start, inner, count):  # type: ignore[no-untyped-def]
     return sums, perimeters
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def merge(sums, perimeters, group, count):  # type: ignore[no-untyped-def]
-    """Join the rows of objects that lie in several blocks; ``group`` int64 (R,) is the object 0…count-1 of each row."""
+    """Join the rows of objects that lie in several blocks; ``group`` int64 (R,) is the object 0…count-1 of each row.
+
+    Columns 4–6 of the whole are returned by themselves, float64 (count, 3): of classes that span a slide of a hundred
+    thousand pixels a side they do not fit 64 bits.
+    """
     total = np.zeros((count, 16), np.int64)
+    second = np.zeros((count, 3))
     length = np.zeros(count)
     for index in range(len(sums)):
         row, own = total[group[index]], sums[index]
         length[group[index]] += perimeters[index]
+        moments = second[group[index]]
         if row[0] == 0:
             row[:] = own
+            moments[:] = own[4:7]
             continue
         pixels = own[0]
         by_z, by_y, by_x = own[7] - row[7], own[8] - row[8], own[9] - row[9]
         row[0] += pixels
         row[1] += own[1] + pixels * by_z
-        row[4] += own[4] + 2 * by_y * own[2] + pixels * by_y * by_y
-        row[5] += own[5] + by_y * own[3] + by_x * own[2] + pixels * by_y * by_x
-        row[6] += own[6] + 2 * by_x * own[3] + pixels * by_x * by_x
+        far_y, far_x = float(by_y), float(by_x)
+        moments[0] += own[4] + 2 * far_y * own[2] + pixels * far_y * far_y
+        moments[1] += own[5] + far_y * own[3] + far_x * own[2] + pixels * far_y * far_x
+        moments[2] += own[6] + 2 * far_x * own[3] + pixels * far_x * far_x
         row[2] += own[2] + pixels * by_y
         row[3] += own[3] + pixels * by_x
         for axis in range(3):
             row[10 + axis] = min(row[10 + axis], own[10 + axis])
             row[13 + axis] = max(row[13 + axis], own[13 + axis])
-    return total, length
+    return total, second, length

@@ -66,12 +66,16 @@ def region_table(read: Read, shape: Sequence[int]) -> dict[str, np.ndarray]:
     if not numbers:
         numbers, sums, perimeters = [np.zeros(0, np.uint64)], [np.zeros((0, 16), np.int64)], [np.zeros(0)]
     label, group = np.unique(np.concatenate(numbers), return_inverse=True)
-    total, perimeter = merge(np.concatenate(sums), np.concatenate(perimeters), group.astype(np.int64), len(label))
-    return _columns(label, total, perimeter, ndim)
+    total, second, perimeter = merge(
+        np.concatenate(sums), np.concatenate(perimeters), group.astype(np.int64), len(label)
+    )
+    return _columns(label, total, second, perimeter, ndim)
 
 
-def _columns(label: np.ndarray, total: np.ndarray, perimeter: np.ndarray, ndim: int) -> dict[str, np.ndarray]:
-    """``total`` : int64 (N, 16), as ``region_sums`` lays it out."""
+def _columns(
+    label: np.ndarray, total: np.ndarray, second: np.ndarray, perimeter: np.ndarray, ndim: int
+) -> dict[str, np.ndarray]:
+    """``total`` int64 (N, 16) and ``second`` float64 (N, 3), as ``region_sums`` lays them out."""
     first = 3 - ndim
     area = total[:, 0].astype(float)
     origin = total[:, 7:10]
@@ -84,9 +88,9 @@ def _columns(label: np.ndarray, total: np.ndarray, perimeter: np.ndarray, ndim: 
         columns[f"bbox-{axis + ndim}"] = total[:, 13 + first + axis]
     if ndim != 2:
         return columns
-    rows = total[:, 4] / area - mean[:, 1] ** 2
-    across = total[:, 5] / area - mean[:, 1] * mean[:, 2]
-    along = total[:, 6] / area - mean[:, 2] ** 2
+    rows = second[:, 0] / area - mean[:, 1] ** 2
+    across = second[:, 1] / area - mean[:, 1] * mean[:, 2]
+    along = second[:, 2] / area - mean[:, 2] ** 2
     # eigenvalues of the tensor of inertia
     middle = (rows + along) / 2
     spread = np.sqrt(((rows - along) / 2) ** 2 + across**2)

@@ -278,8 +278,8 @@ class _Strips:
     def __init__(self, array: Any, across: int) -> None:
         self._array, self._across = array, across
         self.shape, self.dtype = tuple(array.shape), array.dtype
-        self._key: tuple[Any, ...] = ()
-        self._rows: np.ndarray | None = None
+        # one attribute, so that threads see key and rows of one read
+        self._kept: tuple[Any, np.ndarray] = (None, np.empty(0))
 
     def __getitem__(self, index: Any) -> np.ndarray:
         whole = index if isinstance(index, tuple) else (index,)
@@ -287,11 +287,12 @@ class _Strips:
             return np.asarray(self._array[index])
         wide = (*whole[: self._across], slice(None), *whole[self._across + 1 :])
         key = tuple((own.start, own.stop, own.step) if isinstance(own, slice) else own for own in wide)
-        if self._rows is None or key != self._key:
-            self._rows, self._key = np.asarray(self._array[wide]), key
+        kept = self._kept
+        if kept[0] != key:
+            kept = self._kept = (key, np.asarray(self._array[wide]))
         # where the numbers before X have taken axes away
         place = self._across - sum(isinstance(own, int) for own in whole[: self._across])
-        return self._rows[(slice(None),) * place + (whole[self._across],)]
+        return kept[1][(slice(None),) * place + (whole[self._across],)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self._array[...], dtype=dtype)

@@ -166,16 +166,22 @@ class MaskRCNN(nn.Module):
         """Stage 2. Boxes float32 (N, 4), scores (N,) and classes (N,) of each image of ``size`` (Y, X), best first."""
         # a larger tile holds more objects: the limits are per 512 × 512 pixels
         share = max(1.0, size[0] * size[1] / LIMIT_AREA)
-        most, all_of_them = (math.ceil(number * share) for number in (self.config.proposals, self.config.detections))
-        self.roi_heads.detections_per_img = all_of_them
-        raw = self._raw_proposals(features, size)
+        self.roi_heads.detections_per_img = math.ceil(self.config.detections * share)
+        found = []
+        for image, raw in enumerate(self._raw_proposals(features, size)):
+            own = {name: feature[image : image + 1] for name, feature in features.items()}
+            found.append(self._detect_in(own, size, raw, math.ceil(self.config.proposals * share)))
+        return found
+
+    def _detect_in(
+        self, features: Mapping[str, Tensor], size: tuple[int, int], raw: list[tuple[Tensor, ...]], most: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect in one image, with more proposals as long as it is crowded."""
         while True:
-            proposals = self._propose(raw, size, most)
-            found = self._detect(features, size, proposals)
-            sure = max(int((scores >= SURE).sum()) for _, scores, _ in found)
-            if sure < CROWDED * most or most >= all_of_them:
-                return found
-            most = min(2 * most, all_of_them)
+            ((boxes, scores, classes),) = self._detect(features, size, self._propose([raw], size, most))
+            if int((scores >= SURE).sum()) < CROWDED * most or most >= self.roi_heads.detections_per_img:
+                return boxes, scores, classes
+            most = min(2 * most, self.roi_heads.detections_per_img)
 
     def _detect(
         self, features: Mapping[str, Tensor], size: tuple[int, int], proposals: list[Tensor]

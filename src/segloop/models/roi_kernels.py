@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import torch
+
+from segloop.compiled import compiled
 
 SMALL = 8
 """Fewer boxes than this are not worth a second thread."""
@@ -71,7 +72,7 @@ def _in_threads(work: Callable[[slice], Any], count: int) -> None:
         list(_pool_of(threads).map(work, parts))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _taps(low, high, cells, points, aligned, length, places, weights):  # type: ignore[no-untyped-def]
     """Rows (or columns) that count for each cell, and their weights; returns the least and largest of them.
 
@@ -107,7 +108,7 @@ def _taps(low, high, cells, points, aligned, length, places, weights):  # type: 
     return least, largest
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _pool(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     height, width, channels = feature.shape
     row_places = np.empty((cells, 2 * points), np.int64)
@@ -141,7 +142,7 @@ def _pool(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[n
                             target[c] += weight * source[c]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _pool_bits(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     """As ``_pool``, for bfloat16 given and returned as bits: the upper half of a float32's."""
     height, width, channels = feature.shape
@@ -185,7 +186,7 @@ def _pool_bits(feature, boxes, cells, scale, points, aligned, out):  # type: ign
                     out[box, i, j, c] = np.uint16((bits[c] + half) >> np.uint32(16))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _spread(gradient, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     height, width, channels = out.shape
     row_places = np.empty((cells, 2 * points), np.int64)

@@ -44,7 +44,9 @@ class TorchModel:
         """The network that predicts: a copy of ``module`` made for inference, renewed when its weights have changed."""
         tensors = list(itertools.chain(self.module.parameters(), self.module.buffers()))
         # in-place changes raise a tensor's version; a tensor in another's place has another address
-        state = (self.precision, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        # (those made in inference mode have none, and cannot be trained)
+        versions = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        state = (self.precision, *versions)
         if self._twin is None or self._twin[0] != state:
             self._twin = (state, inference_copy(self.module, self.precision))
         return self._twin[1]

@@ -69,7 +69,7 @@ def score_model(
     objects: list[InstanceScores] = []
     classes: list[ClassScores] = []
     for region in regions:
-        found = drain(segment_events(model, region.image, settings, region.statistics)).labels.data
+        found = np.asarray(drain(segment_events(model, region.image, settings, region.statistics)).labels)
         if model.spec.task is Task.INSTANCE:
             objects.append(instance_scores(region.labels, found, reviewed=region.scored))
         else:
