@@ -15,9 +15,6 @@ USES = {
     "1 and 2 together are the foreground. With *single objects* (`--instances`), watershed parts the nuclei.",
     "nuclei-maskrcnn": "Gives each nucleus a number of its own, with a score in [0, 1].",
 }
-OFFSET = """
-- Outlines lie about 0.4 pixels up and to the left: it was trained before mask targets were aligned to pixel centres.
-  Moved by half a pixel, mean AP on the ten images of `tests/data/nuclei` is 0.404 instead of 0.387."""
 FAILURES = """- Nuclei under about 8 or over 100 pixels: say the object size, so that the image is scaled.
 - Crowded or strongly stained tissue (H&E): clearly worse than fluorescence, see the table.
 - Few training images: brightfield (13) and stained on light ground (23) are little more than represented. In
@@ -65,7 +62,7 @@ Reproduce: `python scripts/score_bundled.py {model["name"]} --data DATA/nuclei_d
 
 ## Known failures
 
-{FAILURES}{OFFSET if model["family"] == "maskrcnn" else ""}
+{FAILURES}
 """
     (options.folder / "README.md").write_text(card, encoding="utf-8")
 
