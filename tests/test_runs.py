@@ -199,6 +199,19 @@ def test_objects_parted_by_watershed_may_be_large_too(monkeypatch: pytest.Monkey
     assert result.objects.equals(expected.objects)
 
 
+def test_previews_of_parted_objects_have_numbers_of_their_own() -> None:
+    model, image = segloop.load_model("nuclei-unet"), load_sample("fluorescence")
+    events: list[Event] = []
+    settings = SegmentSettings(instances=True, tile=256)
+    result = drain(segment_events(model, image, settings, preview=True), events.append)
+    shown = np.zeros(result.labels.shape, np.uint32)
+    for event in events:
+        if isinstance(event, LabelsDone):
+            shown[event.rows, event.columns] = event.labels
+    assert ((shown > 0) == (result.labels.data > 0)).mean() > 0.999
+    assert len(np.unique(shown)) > len(result.objects)
+
+
 def test_stopping_leaves_nothing_where_nothing_was_looked_at_also_of_parted_objects() -> None:
     model, image = segloop.load_model("nuclei-unet"), load_sample("fluorescence")
     asked = iter([False] + [True] * 9)

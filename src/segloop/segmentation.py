@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from segloop.errors import SegmentError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
 from segloop.image import Image
 from segloop.labels import Labels
-from segloop.memory import CPU, fitting_batch, fitting_side, free_memory, is_out_of_memory
+from segloop.memory import CPU, SHARE, fitting_batch, fitting_side, free_memory, is_out_of_memory
 from segloop.models.device import Device, Precision
 from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, Segmenter, Task
 from segloop.normalize import Statistics
@@ -25,6 +26,7 @@ from segloop.seams import belongs
 from segloop.settings import AUTO, Auto, check_ranges, setting
 from segloop.stitching import ClassStitcher, ObjectStitcher, Stitcher
 from segloop.tiling import Tile
+from segloop.workers import Workers, fitting_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,33 +190,56 @@ def segment_events(
     planes = _planes_from(first_plane, image, model.spec.ndim, len(blocks))
     waiting = deque((plane, tiles[number]) for plane in planes for number in order)
     total, done = len(waiting), 0
-    batch = fitting_batch(model.working_memory(tiles[0].shape), free_memory(device), device)
+    needed, free = model.working_memory(tiles[0].shape), free_memory(device)
+    batch = fitting_batch(needed, free, device)
+    workers = Workers(fitting_workers(total, int(SHARE * free // max(1, needed))) if device.type == "cpu" else 1)
     yield SegmentStarted(total, tiles[0].shape, str(model.device))
 
-    while waiting and not stop():
-        some = _next_batch(waiting, batch)
-        try:
-            parts = predict_tiles(model, plan, blocks[some[0][0]], [tile for _, tile in some])
-        # what torch raises when memory is short is told apart by its words
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            waiting.extendleft(reversed(some))
-            del error  # its traceback holds what did not fit
-            if batch > 1:
-                batch = batch // 2
-                notices.append(f"not enough memory for {len(some)} tiles at once; went on with {batch}")
-            else:
-                notices.append(_make_smaller(model, plan, waiting, settings.precision))
-                total = done + len(waiting)
-            yield Notice(notices[-1])
-            continue
-        for (plane, tile), part in zip(some, parts):
-            stitcher.add(plane, tile, part)
-            done += 1
-            if preview:
-                yield from stitcher.preview(plane, tile, part)
-            yield TileDone(done, total)
+    stopped = False
+    flying: deque[tuple[list[tuple[int, Tile]], Future[Sequence[ScoreMap] | Sequence[Instances]]]] = deque()
+    try:
+        while True:
+            while waiting and len(flying) < workers.ahead and not stopped:
+                if stopped := stop():
+                    break
+                some = _next_batch(waiting, batch)
+                block, own = blocks[some[0][0]], [tile for _, tile in some]
+                flying.append((some, workers.submit(predict_tiles, model, plan, block, own)))
+            if not flying:
+                break
+            some, future = flying.popleft()
+            try:
+                parts = future.result()
+            # what torch raises when memory is short is told apart by its words
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                del error, future  # they hold what did not fit
+                for others, other in reversed(flying):
+                    wait([other])
+                    waiting.extendleft(reversed(others))
+                flying.clear()
+                waiting.extendleft(reversed(some))
+                if workers.count > 1:
+                    notices.append(f"not enough memory for {workers.count} tiles at once; went on with one")
+                    workers.close()
+                    workers = Workers(1)
+                elif batch > 1:
+                    batch = batch // 2
+                    notices.append(f"not enough memory for {len(some)} tiles at once; went on with {batch}")
+                else:
+                    notices.append(_make_smaller(model, plan, waiting, settings.precision))
+                    total = done + len(waiting)
+                yield Notice(notices[-1])
+                continue
+            for (plane, tile), part in zip(some, parts):
+                stitcher.add(plane, tile, part)
+                done += 1
+                if preview:
+                    yield from stitcher.preview(plane, tile, part)
+                yield TileDone(done, total)
+    finally:
+        workers.close()
     if waiting:
         notices.append(f"stopped after {done} of {total} tiles; the labels of the rest are empty")
     try:

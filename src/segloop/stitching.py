@@ -18,6 +18,7 @@ from segloop.image import Image
 from segloop.labels import Labels, smallest_dtype
 from segloop.models.protocol import Instances, ScoreMap
 from segloop.parting import PartedTable, Parting
+from segloop.parting import part as part_whole
 from segloop.planning import Plan
 from segloop.resample import resize_region
 from segloop.seams import Joiner, join_instances, stack_candidates
@@ -172,6 +173,7 @@ class ClassStitcher:
         classes = len(spec.classes)
         self._scores = new_canvas((self._layout.planes, classes, *plan.shape), np.dtype(np.uint8))
         self._classes = new_canvas(image.label_shape, smallest_dtype(classes - 1))
+        self._previewed = 0
         self._areas = np.zeros(classes, np.int64)
         self._sums = np.zeros(classes, np.int64)
 
@@ -187,16 +189,20 @@ class ClassStitcher:
         self._sums += part.sums
 
     def preview(self, plane: int, tile: Tile, part: Any) -> Iterator[LabelsDone]:
-        """The classes of the tile's own pixels, plane by plane."""
+        """The tile's own pixels, plane by plane: their classes, or objects as the tile alone would part them."""
         region = self._plan.image_region(tile.inner)
-        depths = range(*region[0].indices(self._plan.shape[0])) if len(region) == 3 else (0,)
-        for depth in depths:
-            at = (slice(depth, depth + 1), *region[-2:]) if len(region) == 3 else region
-            block = np.asarray(self._classes[self._layout.index(plane, at)])
-            order = [self._layout.image.label_axes.index(axis) for axis in "YX"]
-            flat = np.squeeze(block, tuple(a for a in range(block.ndim) if a not in order))
-            rows, columns = region[-2:]
-            yield LabelsDone(self._layout.flat(plane, depth), rows, columns, flat if order[0] < order[1] else flat.T)
+        scores = self._scores[(plane, slice(None), *region)]
+        labels = self._part_alone(scores) if self._instances else scores.argmax(axis=0).astype(self._classes.dtype)
+        depths = range(region[0].start, region[0].stop) if len(region) == 3 else (0,)
+        rows, columns = region[-2:]
+        for depth, shown in zip(depths, labels if len(region) == 3 else [labels]):
+            yield LabelsDone(self._layout.flat(plane, depth), rows, columns, shown)
+
+    def _part_alone(self, scores: np.ndarray) -> np.ndarray:
+        parted = part_whole(scores[1], scores[0])
+        parted[parted > 0] += np.uint32(self._previewed)
+        self._previewed = max(self._previewed, int(parted.max()))
+        return parted
 
     def finish(self) -> Finished:
         """Labels, one row per class or object, and the scores."""

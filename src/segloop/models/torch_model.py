@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from typing import Any, Self
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from segloop.errors import ModelError
 from segloop.models.inference import inference_copy
 from segloop.models.protocol import ModelSpec
+
+_RENEWING = threading.Lock()
 
 
 class TorchModel:
@@ -47,9 +50,10 @@ class TorchModel:
         # (those made in inference mode have none, and cannot be trained)
         versions = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         state = (self.precision, *versions)
-        if self._twin is None or self._twin[0] != state:
-            self._twin = (state, inference_copy(self.module, self.precision))
-        return self._twin[1]
+        with _RENEWING:
+            if self._twin is None or self._twin[0] != state:
+                self._twin = (state, inference_copy(self.module, self.precision))
+            return self._twin[1]
 
     def working_memory(self, shape: tuple[int, ...]) -> int:
         """Bytes that predicting one tile of ``shape`` ([Z], Y, X) takes at most, beside weights and result; roughly.
