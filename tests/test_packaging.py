@@ -150,10 +150,12 @@ def test_every_import_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = names_of(project["dependencies"])
     for_tests = names_of(project["optional-dependencies"]["test"])
+    for_clusters = names_of(project["optional-dependencies"]["cluster"])
     owners = importlib.metadata.packages_distributions()
     missing = {}
     for path in PACKAGE.rglob("*.py"):
         allowed = declared | (for_tests if path.name == "testing.py" else set())
+        allowed |= for_clusters if path.parent.name == "cluster" else set()
         for name in imported_packages(path) - sys.stdlib_module_names - {"segloop"}:
             distributions = {normal(owner) for owner in owners.get(name, [name])}
             if not distributions & allowed:
