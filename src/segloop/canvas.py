@@ -14,7 +14,7 @@ import numpy as np
 from segloop.errors import SegmentError
 from segloop.memory import free_memory
 
-LARGE = 1 << 30
+LARGE = 1 << 29
 """Bytes from which a canvas is a file, whatever memory is free."""
 
 
