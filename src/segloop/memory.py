@@ -53,8 +53,7 @@ def fitting_side(side: int, least: int, step: int, needed: Callable[[int], int],
 def fitting_batch(needed: int, free: int, device: torch.device) -> int:
     """Number of tiles, each working in ``needed`` bytes, to predict at once.
 
-    On the CPU always one: a tile keeps all cores busy, stays in their caches, and gives the same bytes whatever the
-    machine's memory.
+    On the CPU always one: a tile stays in the caches and gives the same bytes whatever the machine's memory.
     """
     if device.type == "cpu":
         return 1

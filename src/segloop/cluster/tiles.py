@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -171,19 +172,19 @@ class _Job:
         return labels
 
 
-class _Joined:
+class _Joined(ABC):
     """What the client makes of the tiles' results."""
 
     def __init__(self, job: _Job) -> None:
         self.job = job
 
+    @abstractmethod
     def add(self, plane: int, tile: Tile, part: Any) -> None:
         """Take the result of a tile."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, order: Order, target: Path) -> Finished:
         """Write the label image; returns it, the table and the candidates."""
-        raise NotImplementedError
 
 
 class _Classes(_Joined):
