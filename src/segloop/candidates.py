@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def choose(self, score: float, overlap: float, min_area: int) -> Chosen:
+    def choose(self, score: float, overlap: float, min_area: int, held: Sequence[int] | np.ndarray = ()) -> Chosen:
         """Decide which objects are shown, and measure them, without drawing a plane.
 
         Objects are taken plane by plane, the best score first, in the order of their numbers where scores are equal.
@@ -58,10 +59,13 @@ class Candidates:
             found twice.
         min_area : int
             Objects with fewer visible pixels are left out.
+        held : integers (H,)
+            Numbers of objects that are shown whatever the thresholds.
         """
+        kept = np.isin(self.objects, np.asarray(held, np.int64))
         # stable order: planes, then scores, then first come; the result does not depend on ties
         order = np.lexsort((np.arange(len(self)), self.objects, -self.scores, self.planes))
-        order = order[self.scores[order] >= score]
+        order = order[(self.scores[order] >= score) | kept[order]]
         starts = np.flatnonzero(np.diff(self.objects[order], prepend=-1, append=-1))
         if not len(order):
             starts = np.zeros(1, np.int64)
@@ -72,12 +76,13 @@ class Candidates:
         measured = np.zeros((len(planes), 7), np.int64)
         # from the first object of each plane to that of the next
         edges = np.flatnonzero(np.diff(planes, prepend=-1, append=-1)) if len(planes) else np.zeros(1, np.int64)
-        for first, end in itertools.pairwise(edges.tolist()):
-            own = frozen(order[starts[first] : starts[end]], np.int64)
-            own_starts = frozen(starts[first : end + 1] - starts[first], np.int64)
+        for start, end in itertools.pairwise(edges.tolist()):
+            own = frozen(order[starts[start] : starts[end]], np.int64)
+            own_starts = frozen(starts[start : end + 1] - starts[start], np.int64)
             cell = grid_cell(regions[own], (height, width))
-            measured[first:end] = choose_objects(
-                boxes, masks, regions, own, own_starts, height, width, cell, float(overlap), int(min_area)
+            own_kept = frozen(kept[order[starts[start:end]]], np.bool_)
+            measured[start:end] = choose_objects(
+                boxes, masks, regions, own, own_starts, height, width, cell, float(overlap), int(min_area), own_kept
             )
         shown = np.flatnonzero(measured[:, 0])
         lengths = np.diff(starts)[shown]

@@ -124,7 +124,7 @@ def paint(out, top, left, mask, box, old, new):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def choose_objects(boxes, masks, regions, pieces, starts, height, width, cell, overlap, min_area):  # type: ignore[no-untyped-def]
+def choose_objects(boxes, masks, regions, pieces, starts, height, width, cell, overlap, min_area, held):  # type: ignore[no-untyped-def]
     """Decide which objects of one plane are shown.
 
     Parameters
@@ -139,6 +139,8 @@ def choose_objects(boxes, masks, regions, pieces, starts, height, width, cell, o
         The plane's shape, and :func:`grid_cell`'s answer.
     overlap, min_area : float, int
         As ``Candidates.choose`` takes them.
+    held : bool (O,)
+        Objects that are shown whatever their overlap and area.
 
     Returns
     -------
@@ -210,7 +212,7 @@ def choose_objects(boxes, masks, regions, pieces, starts, height, width, cell, o
                     sum_y += here * (start + i)
                     sum_x += here * left + along
                     low_y, high_y = min(low_y, start + i), max(high_y, start + i + 1)
-        if visible < max(1, min_area) or whole - visible > overlap * whole:
+        if not held[number] and (visible < max(1, min_area) or whole - visible > overlap * whole):
             continue
         result[number, 0], result[number, 1], result[number, 2] = visible, sum_y, sum_x
         result[number, 3], result[number, 4] = low_y, low_x

@@ -1,0 +1,401 @@
+"""Live labels: a label image that follows thresholds, block by block, around what a person did in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from segloop.candidates import Candidates, Chosen
+from segloop.compiled import compiled
+from segloop.painting import pixel_regions
+
+BLOCK = 256
+"""Side, in pixels, of the blocks in which labels are brought up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What decides which candidates are shown; see :meth:`segloop.candidates.Candidates.choose`."""
+
+    score: float
+    overlap: float
+    min_area: int
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Pixels of plane number ``plane``: rows and columns with start and stop."""
+
+    plane: int
+    rows: slice
+    columns: slice
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """An object as the model sees it, whatever lies above it.
+
+    Parameters
+    ----------
+    area : Area
+    inside : bool (rows, columns)
+    """
+
+    area: Area
+    inside: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """The part of an object that lies under others in the label image; ``label`` is its number there."""
+
+    label: int
+    mask: Mask
+
+
+Read = Callable[[Area], np.ndarray]
+
+
+class LiveLabels:
+    """Which candidates a label image shows, and under which numbers.
+
+    It holds no pixels: the image belongs to the caller, who asks what changes (:meth:`change`) and has each block
+    redrawn (:meth:`redraw`). What is shown follows from thresholds, from the objects that a person touched (*held*:
+    they are left as they are, and hide worse candidates of the same object), and from where she drew (*walls*). It does
+    not depend on the way there, so moving a threshold back restores what was there.
+
+    An object keeps its number while the image lives, also when it is hidden for a while.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    thresholds : Thresholds
+        Those by which the label image was made: what ``choose`` gave is in it as 1…L.
+    largest : int
+        The largest number that the image can hold.
+    """
+
+    def __init__(self, candidates: Candidates, thresholds: Thresholds, largest: int = 2**32 - 1) -> None:
+        self.candidates = candidates
+        self.thresholds = thresholds
+        self._largest = largest
+        count = int(candidates.objects.max(initial=-1)) + 1
+        # a piece of each object, for its score and class
+        self._piece = np.zeros(count, np.int64)
+        self._piece[candidates.objects[::-1]] = np.arange(len(candidates))[::-1]
+        self._regions = pixel_regions(candidates.boxes, candidates.shape[1:])
+        self._chosen = candidates.choose(thresholds.score, thresholds.overlap, thresholds.min_area)
+        self._numbers = np.zeros(count, np.int64)
+        self._numbers[self._objects(self._chosen)] = np.arange(1, len(self._chosen) + 1)
+        self._objects_by_number = {int(number): n for n, number in enumerate(self._numbers) if number}
+        self._next = len(self._chosen) + 1
+        self._shown = self._numbers > 0
+        self._held = np.zeros(count, bool)
+        self._accepted: set[int] = set()
+        self._near_walls: set[int] = set()
+        self._walls: frozenset[tuple[int, int, int, int, int]] = frozenset()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        found = self.candidates
+        arrays = (found.boxes, found.scores, found.classes, found.masks, found.objects, found.planes)
+        return sum(a.nbytes for a in (*arrays, self._piece, self._regions, self._numbers, self._shown, self._held))
+
+    # numbers
+
+    def object_of(self, label: int) -> int | None:
+        """The object that has a number in the label image, shown or not; None for what a person drew."""
+        return self._objects_by_number.get(label)
+
+    def is_shown(self, number: int) -> bool:
+        """Whether the thresholds show an object."""
+        return bool(self._shown[number])
+
+    def score(self, number: int) -> float:
+        """The score of an object, in [0, 1]."""
+        return float(self.candidates.scores[self._piece[number]])
+
+    def object_class(self, number: int) -> int:
+        """The class of an object, 1…K."""
+        return int(self.candidates.classes[self._piece[number]])
+
+    def label_for(self, number: int, taken: int) -> int:
+        """The number that an object has in the label image, or gets now: above ``taken`` and all given before.
+
+        Returns 0 if the image cannot hold another number.
+        """
+        if not self._numbers[number]:
+            label = max(self._next, taken + 1)
+            if label > self._largest:
+                return 0
+            self._numbers[number], self._next = label, label + 1
+            self._objects_by_number[label] = number
+        return int(self._numbers[number])
+
+    def accept(self, number: int) -> None:
+        """Take note that a person adds a hidden object under its number."""
+        self._accepted.add(number)
+
+    def forget(self, labels: Iterable[int]) -> None:
+        """Take note that a person gave numbers to objects of her own: a hidden object that had one gets another."""
+        for label in labels:
+            number = self._objects_by_number.get(label)
+            if number is not None and not (self._shown[number] or self._held[number] or number in self._accepted):
+                del self._objects_by_number[label]
+                self._numbers[number] = 0
+
+    # thresholds
+
+    def change(
+        self, thresholds: Thresholds, held: Collection[int], walls: Collection[Area], read: Read, taken: int = 0
+    ) -> list[Area]:
+        """Take other thresholds, or note what a person did since; returns the blocks to be redrawn.
+
+        Parameters
+        ----------
+        thresholds : Thresholds
+        held : labels
+            Numbers that a person edited, added, confirmed or removed.
+        walls : areas
+            Where held numbers may lie, beside the boxes of their own candidates. Of a candidate that reaches into one,
+            pixels of held numbers count as covered by a better object.
+        read : callable
+            Returns the pixels of an area of the label image.
+        taken : int
+            The largest number in use in the image.
+        """
+        known = [self._objects_by_number[label] for label in held if label in self._objects_by_number]
+        now_held = np.zeros_like(self._held)
+        now_held[known] = True
+        self._accepted &= set(known)
+        chosen = self.candidates.choose(
+            thresholds.score, thresholds.overlap, thresholds.min_area, np.flatnonzero(now_held)
+        )
+        before, was_held, was_walls = self._shown, self._held, self._walls
+        self.thresholds, self._held = thresholds, now_held
+        self._walls = frozenset(_as_numbers(wall) for wall in walls)
+        objects = self._objects(chosen)
+        own = [self._area(piece) for piece in np.flatnonzero(now_held[self.candidates.objects])]
+        blocked = self._blocked(objects, [*walls, *own], read, frozenset(held))
+        keep = ~blocked
+        for place in np.flatnonzero(keep & (self._numbers[objects] == 0)):
+            keep[place] = self.label_for(int(objects[place]), taken) > 0
+        self._chosen = chosen = _only(chosen, keep)
+        self._shown = np.zeros_like(before)
+        self._shown[self._objects(chosen)] = True
+        changed = (before != self._shown) | (was_held != now_held)
+        regions = [
+            (int(self.candidates.planes[piece]), *self._regions[piece].tolist())
+            for piece in np.flatnonzero(changed[self.candidates.objects])
+        ]
+        regions += list(self._walls ^ was_walls)
+        return self._blocks(regions)
+
+    def redraw(self, area: Area, current: np.ndarray) -> tuple[slice, slice] | None:
+        """Bring a block up to date, in place; returns what of it changed, or None if nothing did.
+
+        Parameters
+        ----------
+        area : Area
+        current : int64 (rows, columns)
+            The block's pixels.
+        """
+        drawn = self.candidates.draw(self._chosen, area.plane, area.rows, area.columns)
+        objects = self._objects(self._chosen)
+        wanted = np.zeros(len(objects) + 1, np.int64)
+        wanted[1:] = np.where(self._held[objects], -1, self._numbers[objects])
+        free = np.zeros(self._next, bool)
+        free[self._numbers[~self._held]] = True
+        free[0] = True
+        gone = np.zeros(self._next, bool)
+        gone[self._numbers[~self._held & ~self._shown]] = True
+        gone[0] = False
+        top, left, bottom, right = _lay(current, drawn, wanted, free, gone)
+        return (slice(top, bottom), slice(left, right)) if bottom > top else None
+
+    def table(self, read: Read) -> list[tuple[int, float, int, int]]:
+        """Label, score, class and visible pixels of each object that is shown and not held."""
+        rows = []
+        for number, area in zip(self._objects(self._chosen).tolist(), self._chosen.area.tolist()):
+            if self._held[number]:
+                continue
+            label = int(self._numbers[number])
+            if number in self._near_walls:
+                area = int((read(self.mask(number).area) == label).sum())
+            rows.append((label, self.score(number), self.object_class(number), area))
+        return rows
+
+    # objects
+
+    def hidden_at(self, plane: int, row: int, column: int) -> int | None:
+        """The best object at a pixel that is neither shown nor held; None if there is none."""
+        for number in self._at(plane, row, column):
+            if not self._shown[number] and not self._held[number]:
+                return number
+        return None
+
+    def mask(self, number: int) -> Mask:
+        """An object as the model sees it."""
+        pieces = np.flatnonzero(self.candidates.objects == number)
+        top, left = self._regions[pieces, :2].min(axis=0).tolist()
+        bottom, right = self._regions[pieces, 2:].max(axis=0).tolist()
+        area = Area(int(self.candidates.planes[pieces[0]]), slice(top, bottom), slice(left, right))
+        alone = replace(
+            self._chosen,
+            index=pieces[:1],
+            planes=self.candidates.planes[pieces[:1]],
+            pieces=pieces,
+            starts=np.array([0, len(pieces)]),
+        )
+        return Mask(area, self.candidates.draw(alone, area.plane, area.rows, area.columns) > 0)
+
+    def hidden_parts(self, read: Read, planes: Collection[int] = ()) -> list[Hidden]:
+        """Objects of the label image of which a part lies under others, with that part.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the pixels of an area of the label image.
+        planes : numbers of planes, optional
+            All by default.
+        """
+        parts = []
+        for number in self._crowded():
+            if planes and int(self.candidates.planes[self._piece[number]]) not in planes:
+                continue
+            mask, label = self.mask(number), int(self._numbers[number])
+            current = read(mask.area)
+            # what lies on background was taken away by a person
+            under = mask.inside & (current != label) & (current != 0)
+            if under.any() and (mask.inside & (current == label)).any():
+                parts.append(Hidden(label, Mask(mask.area, under)))
+        return parts
+
+    def _crowded(self) -> list[int]:
+        """Objects in the label image whose box meets that of another one."""
+        objects = np.flatnonzero((self._shown | self._held) & (self._numbers > 0))
+        pieces = self._piece[objects]
+        places, planes = self._regions[pieces], self.candidates.planes[pieces]
+        order = np.lexsort((places[:, 0], planes))
+        found = set()
+        for at, first in enumerate(order):
+            for second in itertools.islice(order, at + 1, None):
+                if planes[second] != planes[first] or places[second, 0] >= places[first, 2]:
+                    break
+                if places[second, 1] < places[first, 3] and places[second, 3] > places[first, 1]:
+                    found |= {int(objects[first]), int(objects[second])}
+        return sorted(found)
+
+    def _at(self, plane: int, row: int, column: int) -> list[int]:
+        """Objects with a pixel, the best first."""
+        regions, found = self._regions, self.candidates
+        near = (found.planes == plane) & (regions[:, 0] <= row) & (regions[:, 2] > row)
+        near &= (regions[:, 1] <= column) & (regions[:, 3] > column)
+        numbers = np.unique(found.objects[near])
+        numbers = numbers[np.argsort(-found.scores[self._piece[numbers]], kind="stable")]
+        return [n for n in numbers.tolist() if self._covers(n, row, column)]
+
+    def _covers(self, number: int, row: int, column: int) -> bool:
+        mask = self.mask(number)
+        return bool(mask.inside[row - mask.area.rows.start, column - mask.area.columns.start])
+
+    def _area(self, piece: int | np.integer) -> Area:
+        top, left, bottom, right = self._regions[piece].tolist()
+        return Area(int(self.candidates.planes[piece]), slice(top, bottom), slice(left, right))
+
+    def _objects(self, chosen: Chosen) -> np.ndarray:
+        objects: np.ndarray = self.candidates.objects[chosen.index]
+        return objects
+
+    def _blocked(self, objects: np.ndarray, walls: Collection[Area], read: Read, held: frozenset[int]) -> np.ndarray:
+        """Which objects lie too far under what a person drew: bool (len(objects),)."""
+        blocked = np.zeros(len(objects), bool)
+        self._near_walls = set()
+        if not walls:
+            return blocked
+        pieces = self._piece[objects]
+        regions, planes = self._regions[pieces], self.candidates.planes[pieces]
+        near = np.zeros(len(objects), bool)
+        for wall in walls:
+            near |= (
+                (planes == wall.plane)
+                & (regions[:, 0] < wall.rows.stop)
+                & (regions[:, 2] > wall.rows.start)
+                & (regions[:, 1] < wall.columns.stop)
+                & (regions[:, 3] > wall.columns.start)
+            )
+        near &= ~self._held[objects]
+        self._near_walls = set(objects[near].tolist())
+        numbers = np.array(sorted(held), np.int64)
+        for place in np.flatnonzero(near):
+            mask = self.mask(int(objects[place]))
+            inside = int(mask.inside.sum())
+            covered = int((mask.inside & np.isin(read(mask.area), numbers)).sum())
+            thresholds = self.thresholds
+            blocked[place] = inside - covered < max(1, thresholds.min_area) or covered > thresholds.overlap * inside
+        return blocked
+
+    def _blocks(self, regions: Sequence[tuple[int, int, int, int, int]]) -> list[Area]:
+        """The blocks of a grid that regions (plane, first row, first column, end row, end column) reach into."""
+        cells = {
+            (plane, row, column)
+            for plane, top, left, bottom, right in regions
+            for row in range(top // BLOCK, -(-bottom // BLOCK))
+            for column in range(left // BLOCK, -(-right // BLOCK))
+        }
+        height, width = self.candidates.shape[1:]
+        return [
+            Area(
+                plane,
+                slice(row * BLOCK, min(height, (row + 1) * BLOCK)),
+                slice(column * BLOCK, min(width, (column + 1) * BLOCK)),
+            )
+            for plane, row, column in sorted(cells)
+        ]
+
+
+def _as_numbers(area: Area) -> tuple[int, int, int, int, int]:
+    return area.plane, area.rows.start, area.columns.start, area.rows.stop, area.columns.stop
+
+
+def _only(chosen: Chosen, keep: np.ndarray) -> Chosen:
+    """Leave objects out."""
+    if keep.all():
+        return chosen
+    lengths = np.diff(chosen.starts)
+    return Chosen(
+        index=chosen.index[keep],
+        planes=chosen.planes[keep],
+        area=chosen.area[keep],
+        centroid=chosen.centroid[keep],
+        bbox=chosen.bbox[keep],
+        pieces=chosen.pieces[np.repeat(keep, lengths)],
+        starts=np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64),
+    )
+
+
+@compiled
+def _lay(current, drawn, wanted, free, gone):  # type: ignore[no-untyped-def]
+    """Set pixels to what is wanted where they are free; returns the box of those that changed, empty if none did.
+
+    Where a held object is (-1) pixels stay as they are, but for those of numbers that are gone.
+    """
+    height, width = current.shape
+    top, left, bottom, right = height, width, 0, 0
+    for row in range(height):
+        for column in range(width):
+            now = current[row, column]
+            new = wanted[drawn[row, column]]
+            if now >= len(free) or not free[now]:
+                continue
+            if new < 0:
+                new = 0 if gone[now] else now
+            if new != now:
+                current[row, column] = new
+                top, bottom = min(top, row), max(bottom, row + 1)
+                left, right = min(left, column), max(right, column + 1)
+    return top, left, bottom, right
