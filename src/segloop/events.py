@@ -88,6 +88,14 @@ class EpochDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PlaneExamined(Event):
+    """One more plane of labels was looked through; ``done`` counts from 1 to ``planes``."""
+
+    done: int
+    planes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Scored(Event):
     """A model was scored on the held-out regions; ``stage`` is "before" or "after"."""
 

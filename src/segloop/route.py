@@ -1,0 +1,213 @@
+"""Route: the regions of an image that a person looks through, those first in which most is probably wrong.
+
+Regions cover every plane exactly once. They hold about equally many things, so that each is about the same work, and
+their borders run between objects where they can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from segloop.candidates import Candidates, ClassScores
+from segloop.doubt import Doubts, examine, uncertain_pixels
+from segloop.events import Event, PlaneExamined
+
+THINGS = 2
+"""Most things in a region, unless they lie too close together to be parted."""
+
+SPAN = 8.0
+"""Longest side of a region, in diameters of typical objects: so much can be seen at a glance."""
+
+LEAST_SIDE = 16
+"""No region is cut into parts narrower than this, in pixels."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a plane.
+
+    Parameters
+    ----------
+    plane : int
+    rows, columns : slice
+        In pixels.
+    things : tuple of int
+        Positions in the doubts of those whose centre lies here, the most doubtful first.
+    objects : int
+        How many of them are objects that are shown.
+    expected : float
+        How many things are probably wrong: the sum of their probabilities.
+    """
+
+    plane: int
+    rows: slice
+    columns: slice
+    things: tuple[int, ...]
+    objects: int
+    expected: float
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Where to look, and why.
+
+    Parameters
+    ----------
+    regions : tuple of Region
+        In the order of looking.
+    doubts : Doubts
+        What the regions' things are.
+    classes : bool
+        Whether the labels are classes: regions hold no things then, and ``expected`` is the share of their pixels that
+        is probably wrong.
+    """
+
+    regions: tuple[Region, ...]
+    doubts: Doubts
+    classes: bool
+
+    def why(self, region: Region, gone: Collection[int] = ()) -> str:
+        """Say in words what may be wrong in a region, but for the things in ``gone``; a line for each, at most two."""
+        if self.classes:
+            return f"The model is not sure of the class of {region.expected:.0%} of these pixels"
+        left = [thing for thing in region.things if thing not in gone]
+        lines = [self.doubts.why(thing) for thing in left[:2]]
+        if len(left) > 2:
+            lines.append(f"and {len(left) - 2} more to look at")
+        return "\n".join(lines) or "Nothing was found here: is anything missing?"
+
+
+def route_events(
+    labels: Any, found: Candidates | ClassScores | None, classes: bool = False, vouched: Collection[int] = frozenset()
+) -> Generator[Event, None, Route]:
+    """Look through labels, an event per plane; the generator returns the :class:`Route`.
+
+    Parameters
+    ----------
+    labels : unsigned integers (..., Y, X)
+        NumPy's, or any array that gives planes when indexed.
+    found : Candidates or ClassScores, optional
+        What the model found in these planes, in their order; passed over if it is of another shape.
+    classes : bool
+        Whether the numbers are classes, not objects.
+    vouched : collection of int
+        Objects that a person drew, edited or confirmed.
+    """
+    leading, shape = labels.shape[:-2], (math.prod(labels.shape[:-2]), *labels.shape[-2:])
+    if _planes_of(found) != shape:
+        found = None
+    parts, shares = [], []
+    for plane in range(shape[0]):
+        if classes:
+            uncertain = uncertain_pixels(found, plane) if isinstance(found, ClassScores) else np.zeros(shape[1:])
+            shares.append(np.pad(uncertain, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1))
+        else:
+            place = np.unravel_index(plane, leading) if leading else ()
+            parts.append(examine(np.asarray(labels[place]), plane, found, vouched))
+        yield PlaneExamined(plane + 1, shape[0])
+    doubts = Doubts.joined(parts)
+    regions = plan_route(doubts, shape)
+    if classes:
+        weighed = [replace(region, expected=_mean(shares[region.plane], region)) for region in regions]
+        regions = sorted(weighed, key=lambda region: -region.expected)
+    return Route(tuple(regions), doubts, classes)
+
+
+def _planes_of(found: Candidates | ClassScores | None) -> tuple[int, ...]:
+    match found:
+        case Candidates():
+            return found.shape
+        case ClassScores():
+            planes, _, *shape = found.scores.shape
+            return planes * math.prod(shape[:-2]), shape[-2], shape[-1]
+        case _:
+            return ()
+
+
+def _mean(sums: np.ndarray, region: Region) -> float:
+    """Mean of a plane within a region, from the sums of all that lies above and to the left of each pixel."""
+    top, bottom, left, right = region.rows.start, region.rows.stop, region.columns.start, region.columns.stop
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return max(0.0, float(total)) / ((bottom - top) * (right - left))
+
+
+def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS) -> list[Region]:
+    """Cut planes into regions, and put those first in which most is probably wrong; equal ones in reading order.
+
+    Parameters
+    ----------
+    doubts : Doubts
+        Of all planes.
+    shape : (int, int, int)
+        P, Y, X.
+    things : int
+        Most things in a region, at least 1.
+    """
+    probability = doubts.probability
+    centers = (doubts.boxes[:, :2] + doubts.boxes[:, 2:]) / 2
+    shown = doubts.labels > 0
+    sides = (doubts.boxes[:, 2:] - doubts.boxes[:, :2]).max(axis=1)
+    typical = float(np.median(sides[shown])) if shown.any() else max(shape[1:]) / SPAN / 4
+    longest = max(4 * LEAST_SIDE, round(SPAN * typical))
+    regions = []
+    for plane in range(shape[0]):
+        waiting = [(0, 0, shape[1], shape[2], np.flatnonzero(doubts.planes == plane))]
+        while waiting:
+            top, left, bottom, right, members = waiting.pop()
+            cut = _cut((top, left, bottom, right), doubts.boxes[members], centers[members], things, longest)
+            if cut is None:
+                order = members[np.argsort(-probability[members], kind="stable")]
+                inside = tuple(order.tolist())
+                count, expected = int(shown[order].sum()), float(probability[order].sum())
+                regions.append(Region(plane, slice(top, bottom), slice(left, right), inside, count, expected))
+                continue
+            axis, place = cut
+            below = centers[members, axis] < place
+            ends, starts = [bottom, right], [top, left]
+            ends[axis] = starts[axis] = place
+            waiting.append((*starts, bottom, right, members[~below]))
+            waiting.append((top, left, *ends, members[below]))
+    return sorted(regions, key=lambda region: -region.expected)
+
+
+def _cut(
+    region: tuple[int, int, int, int], boxes: np.ndarray, centers: np.ndarray, things: int, longest: int
+) -> tuple[int, int] | None:
+    """Where to cut a region in two: axis and first pixel of the second part; None if it stays whole.
+
+    Of the cuts that leave each part a third of the things, the one that runs through the fewest; of these, the one
+    nearest the middle.
+    """
+    starts, sides = np.array(region[:2]), np.array(region[2:]) - np.array(region[:2])
+    if len(boxes) <= things:
+        if sides.max() <= longest:
+            return None
+        axis = int(sides.argmax())
+        if not len(boxes):
+            return axis, int(starts[axis] + sides[axis] // 2)
+    best: tuple[float, float, int, int] | None = None
+    share = max(1, len(boxes) // 3) if len(boxes) > things else 0
+    for axis in (0, 1):
+        if sides[axis] < 2 * LEAST_SIDE or (len(boxes) <= things and sides[axis] <= longest):
+            continue
+        low, high = starts[axis] + LEAST_SIDE, starts[axis] + sides[axis] - LEAST_SIDE
+        middle = starts[axis] + sides[axis] / 2
+        places = np.unique(np.clip(np.concatenate([boxes[:, axis], boxes[:, axis + 2], [middle]]), low, high))
+        below = np.searchsorted(np.sort(centers[:, axis]), places)
+        through = np.searchsorted(np.sort(boxes[:, axis]), places) - np.searchsorted(
+            np.sort(boxes[:, axis + 2]), places, side="right"
+        )
+        fitting = (below >= share) & (len(boxes) - below >= share)
+        if share and not fitting.any():
+            continue
+        offset = np.abs(places - middle) / sides[axis]
+        for number in np.flatnonzero(fitting):
+            option = (float(through[number]), float(offset[number]), axis, int(places[number]))
+            if best is None or option < best:
+                best = option
+    return None if best is None else best[2:]
