@@ -33,6 +33,11 @@ class Area:
     rows: slice
     columns: slice
 
+    @property
+    def bounds(self) -> tuple[int, int, int, int, int]:
+        """Plane, first row, first column, end row, end column."""
+        return self.plane, self.rows.start, self.columns.start, self.rows.stop, self.columns.stop
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -96,6 +101,8 @@ class LiveLabels:
         self._held = np.zeros(count, bool)
         self._accepted: set[int] = set()
         self._near_walls: set[int] = set()
+        self.complete = True
+        """False when the image could not hold numbers for all objects that thresholds ask for."""
         self._walls: frozenset[tuple[int, int, int, int, int]] = frozenset()
 
     @property
@@ -104,6 +111,14 @@ class LiveLabels:
         found = self.candidates
         arrays = (found.boxes, found.scores, found.classes, found.masks, found.objects, found.planes)
         return sum(a.nbytes for a in (*arrays, self._piece, self._regions, self._numbers, self._shown, self._held))
+
+    def __len__(self) -> int:
+        return len(self._piece)
+
+    @property
+    def shown(self) -> int:
+        """How many objects are shown or held."""
+        return int((self._shown | self._held).sum())
 
     # numbers
 
@@ -151,7 +166,13 @@ class LiveLabels:
     # thresholds
 
     def change(
-        self, thresholds: Thresholds, held: Collection[int], walls: Collection[Area], read: Read, taken: int = 0
+        self,
+        thresholds: Thresholds,
+        held: Collection[int],
+        walls: Collection[Area],
+        read: Read,
+        taken: int = 0,
+        closed: Read | None = None,
     ) -> list[Area]:
         """Take other thresholds, or note what a person did since; returns the blocks to be redrawn.
 
@@ -167,6 +188,9 @@ class LiveLabels:
             Returns the pixels of an area of the label image.
         taken : int
             The largest number in use in the image.
+        closed : callable, optional
+            Returns where in an area nothing may change, as bool; such pixels must lie in walls. A candidate that has
+            one is not shown, unless it is held.
         """
         known = [self._objects_by_number[label] for label in held if label in self._objects_by_number]
         now_held = np.zeros_like(self._held)
@@ -177,13 +201,14 @@ class LiveLabels:
         )
         before, was_held, was_walls = self._shown, self._held, self._walls
         self.thresholds, self._held = thresholds, now_held
-        self._walls = frozenset(_as_numbers(wall) for wall in walls)
+        self._walls = frozenset(wall.bounds for wall in walls)
         objects = self._objects(chosen)
         own = [self._area(piece) for piece in np.flatnonzero(now_held[self.candidates.objects])]
-        blocked = self._blocked(objects, [*walls, *own], read, frozenset(held))
+        blocked = self._blocked(objects, [*walls, *own], read, frozenset(held), closed)
         keep = ~blocked
         for place in np.flatnonzero(keep & (self._numbers[objects] == 0)):
             keep[place] = self.label_for(int(objects[place]), taken) > 0
+        self.complete = bool((keep | blocked).all())
         self._chosen = chosen = _only(chosen, keep)
         self._shown = np.zeros_like(before)
         self._shown[self._objects(chosen)] = True
@@ -311,7 +336,14 @@ class LiveLabels:
         objects: np.ndarray = self.candidates.objects[chosen.index]
         return objects
 
-    def _blocked(self, objects: np.ndarray, walls: Collection[Area], read: Read, held: frozenset[int]) -> np.ndarray:
+    def _blocked(
+        self,
+        objects: np.ndarray,
+        walls: Collection[Area],
+        read: Read,
+        held: frozenset[int],
+        closed: Read | None,
+    ) -> np.ndarray:
         """Which objects lie too far under what a person drew: bool (len(objects),)."""
         blocked = np.zeros(len(objects), bool)
         self._near_walls = set()
@@ -335,8 +367,11 @@ class LiveLabels:
             mask = self.mask(int(objects[place]))
             inside = int(mask.inside.sum())
             covered = int((mask.inside & np.isin(read(mask.area), numbers)).sum())
+            shut = closed is not None and bool((mask.inside & closed(mask.area)).any())
             thresholds = self.thresholds
-            blocked[place] = inside - covered < max(1, thresholds.min_area) or covered > thresholds.overlap * inside
+            blocked[place] = (
+                shut or inside - covered < max(1, thresholds.min_area) or covered > thresholds.overlap * inside
+            )
         return blocked
 
     def _blocks(self, regions: Sequence[tuple[int, int, int, int, int]]) -> list[Area]:
@@ -356,10 +391,6 @@ class LiveLabels:
             )
             for plane, row, column in sorted(cells)
         ]
-
-
-def _as_numbers(area: Area) -> tuple[int, int, int, int, int]:
-    return area.plane, area.rows.start, area.columns.start, area.rows.stop, area.columns.stop
 
 
 def _only(chosen: Chosen, keep: np.ndarray) -> Chosen:

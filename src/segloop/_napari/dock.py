@@ -6,6 +6,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from segloop._napari.fields import MARGIN, TextLabel, line
+from segloop._napari.panels.candidates import CandidateTools, ThresholdPanel
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.panels.export import ExportPanel
 from segloop._napari.panels.finetune import FinetunePanel
@@ -31,6 +32,10 @@ class Dock(QWidget):
         self.correct = CorrectPanel()
         self.finetune = FinetunePanel()
         self.export = ExportPanel()
+        # thresholds belong to what a run found; tools to what a person does with it, below the choice of layers
+        self.thresholds, self.candidate_tools = ThresholdPanel(), CandidateTools()
+        self.segment.layout().addWidget(self.thresholds)
+        self.correct.layout().insertWidget(3, self.candidate_tools)
         self.tabs = QTabBar()
         self.tabs.setObjectName("steps")
         self.tabs.setExpanding(True)

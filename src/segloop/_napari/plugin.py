@@ -12,6 +12,7 @@ from segloop._napari import work
 from segloop._napari.dock import Dock
 from segloop._napari.jobs import Job, explain
 from segloop._napari.session import Session
+from segloop._napari.steps.candidates import ThresholdStep
 from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
 from segloop._napari.steps.finetune import FinetuneStep
@@ -42,6 +43,7 @@ class SegloopDock(Dock):
         given: tuple[Any, ...] = (self.session, viewer, self._watch, self)
         self.segment_step = SegmentStep(self.segment, *given)
         self.correct_step = CorrectStep(self.correct, *given)
+        self.threshold_step = ThresholdStep(self.thresholds, *given)
         self.review_step = ReviewStep(self.correct, *given)
         self.finetune_step = FinetuneStep(self.finetune, *given)
         self.export_step = ExportStep(self.export, *given)
@@ -49,6 +51,7 @@ class SegloopDock(Dock):
         for step in (
             self.segment_step,
             self.correct_step,
+            self.threshold_step,
             self.review_step,
             self.finetune_step,
             self.export_step,

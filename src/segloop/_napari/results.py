@@ -12,6 +12,7 @@ import numpy as np
 
 from segloop._napari import features
 from segloop._napari.layers import Placement
+from segloop._napari.live_layer import LiveLayer
 from segloop._napari.session import Origin, Session
 from segloop._napari.work import Segmented
 from segloop.store import ModelInfo
@@ -134,3 +135,7 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
         provenance=segmented.provenance,
     )
     layer.metadata["segloop"] = segmented.provenance
+    if before := session.live.pop(layer, None):
+        before.close()
+    if segmented.live is not None:
+        session.live[layer] = LiveLayer(layer, segmented.live, run.place, run.model, run.settings)

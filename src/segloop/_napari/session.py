@@ -5,13 +5,16 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
 from segloop import store
 from segloop.store import ModelInfo
+
+if TYPE_CHECKING:
+    from segloop._napari.live_layer import LiveLayer
 
 DEFAULT_SET = "my-corrections"
 
@@ -60,6 +63,8 @@ class Session:
     model_changed = Signal(str)
     training_set_changed = Signal()
     axes_changed = Signal()
+    # what was drawn past a layer's undo, by thresholds: the layer, and a tuple of Redrawn
+    redrawn = Signal(object, object)
 
     def __init__(self) -> None:
         self.models: tuple[ModelInfo, ...] = ()
@@ -69,6 +74,8 @@ class Session:
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
         self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
+        # layers whose candidates are kept
+        self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet
         self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
 

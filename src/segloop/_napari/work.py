@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segloop.corrections import Entry
+    from segloop.live_labels import LiveLabels
     from segloop.labels import Labels
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
@@ -87,6 +88,8 @@ class Segmented:
         Checksum of ``labels``.
     complete : bool
         Whether all tiles were done.
+    live : LiveLabels or None
+        The candidates of objects, so that thresholds can be moved; None for classes.
     """
 
     labels: np.ndarray
@@ -97,6 +100,7 @@ class Segmented:
     seconds: float
     complete: bool
     provenance: dict[str, Any]
+    live: LiveLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ def segment_image(
     drawn : threading.Event
         Set when the first labels are shown, for which the work waits.
     """
+    from segloop.candidates import Candidates
+    from segloop.live_labels import LiveLabels, Thresholds
     from segloop.provenance import segmentation_provenance
     from segloop.segmentation import segment_events
     from segloop.store import load_model
@@ -148,7 +154,13 @@ def segment_image(
     provenance = segmentation_provenance(
         result, image, loaded.spec, settings, model=str(model), device=str(loaded.device), source=source
     )
-    labels = _editable(np.asarray(result.labels.data))
+    found = result.candidates if isinstance(result.candidates, Candidates) else None
+    labels = _editable(np.asarray(result.labels.data), 0 if found is None else len(found))
+    live = None
+    if found is not None:
+        score = loaded.spec.score_threshold if settings.score is AUTO else settings.score
+        thresholds = Thresholds(score, settings.overlap, settings.min_area)
+        live = LiveLabels(found, thresholds, np.iinfo(labels.dtype).max)
     return Segmented(
         labels,
         result.labels.classes,
@@ -158,6 +170,7 @@ def segment_image(
         result.seconds,
         result.complete,
         provenance if result.complete else {**provenance, "complete": False},
+        live,
     )
 
 
@@ -177,12 +190,12 @@ def _waiting_for_the_first(
                 drawn.set()
 
 
-def _editable(labels: np.ndarray) -> np.ndarray:
-    """Return the labels in an array that can be written to, as numbers with room for as many again.
+def _editable(labels: np.ndarray, more: int) -> np.ndarray:
+    """Return the labels in an array that can be written to, as numbers with room for ``more``, and as many again.
 
     Of 16 bits if that is enough: napari sends those to the screen as they are, and converts others at each change.
     """
-    few = int(labels.max(initial=0)) <= np.iinfo(np.uint16).max // 2
+    few = int(labels.max(initial=0)) + more <= np.iinfo(np.uint16).max // 2
     array = np.ascontiguousarray(labels, np.uint16 if few else np.uint32)
     return array if array.flags.writeable else array.copy()
 

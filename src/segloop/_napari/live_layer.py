@@ -1,0 +1,245 @@
+"""A Labels layer whose candidates are kept: thresholds and the person decide together what it shows."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+
+from segloop._napari import features
+from segloop._napari.layers import Placement
+from segloop._napari.touched import Touched
+
+if TYPE_CHECKING:
+    from segloop.live_labels import Area, Hidden, LiveLabels, Mask, Thresholds
+    from segloop.segmentation import SegmentSettings
+    from segloop.store import ModelInfo
+
+MODEL = "model"
+
+
+@dataclass(frozen=True, eq=False)
+class Redrawn:
+    """A block of a layer that was drawn anew past the layer's undo.
+
+    Parameters
+    ----------
+    box : tuple of slice
+        In the layer's data.
+    before, after : integers, the box's shape
+    """
+
+    box: tuple[slice, ...]
+    before: np.ndarray
+    after: np.ndarray
+
+
+class LiveLayer:
+    """Joins a layer to the candidates that it was drawn from.
+
+    What thresholds draw is no edit: it is not in the layer's undo history, which stays a person's own. Moving a
+    threshold back is its undo. Since objects that the history is about are held, undoing an edit finds everything as it
+    was.
+
+    Parameters
+    ----------
+    layer : Labels
+        Not kept alive.
+    live : LiveLabels
+        Of the layer's data as they are now.
+    place : Placement
+    model : ModelInfo
+        That found the candidates.
+    settings : SegmentSettings
+        With which it did.
+    """
+
+    def __init__(
+        self, layer: Labels, live: LiveLabels, place: Placement, model: ModelInfo, settings: SegmentSettings
+    ) -> None:
+        self._layer = weakref.ref(layer)
+        self.live, self.place, self.model, self.settings = live, place, model, settings
+        self.start: Thresholds = live.thresholds
+        self.touched = Touched(layer)
+        self._before: dict[tuple[int, ...], tuple[Area, np.ndarray]] = {}
+        self._reviewed: np.ndarray | None = None
+        self._vouched: set[int] = set()
+        layer.events.paint.connect(self._on_paint)
+
+    def close(self) -> None:
+        """Let go of the layer."""
+        self.touched.close()
+        layer = self._layer()
+        if layer is not None:
+            layer.events.paint.disconnect(self._on_paint)
+
+    @property
+    def layer(self) -> Labels:
+        """The layer."""
+        layer = self._layer()
+        if layer is None:
+            raise ReferenceError("the layer of these candidates is gone")
+        return layer
+
+    @property
+    def fits(self) -> bool:
+        """Whether the layer still has the shape that its candidates are for."""
+        layer = self._layer()
+        return layer is not None and not layer.multiscale and tuple(layer.data.shape) == self.place.shape
+
+    def read(self, area: Area) -> np.ndarray:
+        """The pixels of an area (rows, columns)."""
+        block = np.asarray(self.layer.data[self.place.block(area.plane, area.rows, area.columns)])
+        return block if self.place.rows_first else block.T
+
+    def keep_reviewed(self, mask: np.ndarray | None) -> None:
+        """Let nothing change where a person looked everything through.
+
+        Parameters
+        ----------
+        mask : bool, the shape of the layer's data, or None for nowhere
+        """
+        self._reviewed = mask if mask is not None and mask.any() else None
+        data = self.layer.data
+        self._vouched = set() if self._reviewed is None else {int(n) for n in np.unique(np.asarray(data)[mask]) if n}
+
+    def held(self) -> set[int]:
+        """Numbers of objects that a person edited, added, confirmed or removed."""
+        table = self.layer.features
+        labels = self.touched.labels() | self._vouched
+        if "index" in table and "origin" in table:
+            labels |= {int(label) for label in table["index"][table["origin"] != MODEL]}
+        return labels
+
+    def move(self, thresholds: Thresholds) -> bool:
+        """Let thresholds act; returns whether any pixel changed. What was done is kept until :meth:`settle`."""
+        layer, held = self.layer, self.held()
+        table = layer.features
+        taken = max([0, *held, int(table["index"].max()) if "index" in table and len(table) else 0])
+        changed = False
+        walls, closed = self._walls(), None
+        if self._reviewed is not None:
+            walls, closed = walls + self._reviewed_walls(), self._read_reviewed
+        for area in self.live.change(thresholds, held, walls, self.read, taken, closed):
+            before = self.read(area)
+            current = before.astype(np.int64)
+            part = self.live.redraw(area, current)
+            if part is None:
+                continue
+            self._before.setdefault(area.bounds, (area, before.copy()))
+            rows, columns = part
+            inner = type(area)(
+                area.plane,
+                slice(area.rows.start + rows.start, area.rows.start + rows.stop),
+                slice(area.columns.start + columns.start, area.columns.start + columns.stop),
+            )
+            block = current[part].astype(layer.data.dtype)
+            layer.data[self.place.block(inner.plane, inner.rows, inner.columns)] = (
+                block if self.place.rows_first else block.T
+            )
+            changed = True
+        if changed:
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
+        return changed
+
+    def settle(self) -> tuple[Redrawn, ...]:
+        """What was drawn since the last time; the table of objects is brought up to date."""
+        done = []
+        for area, before in self._before.values():
+            after = self.read(area).copy()
+            if (before != after).any():
+                box = self.place.block(area.plane, area.rows, area.columns)
+                slices = tuple(side if isinstance(side, slice) else slice(side, side + 1) for side in box)
+                shape = [side.stop - side.start for side in slices]
+                turned = (part if self.place.rows_first else part.T for part in (before, after))
+                done.append(Redrawn(slices, *(part.reshape(shape) for part in turned)))
+        self._before.clear()
+        self._update_table()
+        return tuple(done)
+
+    def mask_at(self, label: int) -> Mask | None:
+        """The candidate that has a number in the layer; None for what a person drew."""
+        number = self.live.object_of(label)
+        return None if number is None else self.live.mask(number)
+
+    def overlaps(self, planes: tuple[int, ...] = ()) -> list[Hidden]:
+        """Parts of objects that lie under others."""
+        return self.live.hidden_parts(self.read, planes)
+
+    def indices(self, area: Area, inside: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Indices of pixels of an area in the layer's data, as ``Labels.data_setitem`` takes them."""
+        rows, columns = np.nonzero(inside)
+        # one pixel stands for the place along the other axes
+        corner = self.place.block(area.plane, slice(0, 1), slice(0, 1))
+        by_axis = {"Y": rows + area.rows.start, "X": columns + area.columns.start}
+        return tuple(
+            by_axis[axis] if axis in by_axis else np.full(len(rows), at) for axis, at in zip(self.place.axes, corner)
+        )
+
+    def row(self, number: int, label: int, area: int, origin: str) -> dict[str, Any]:
+        """The row that an object has in the table of the layer."""
+        names = ("", *self.model.classes)
+        return {
+            "index": label,
+            "label": label,
+            "class": names[self.live.object_class(number)],
+            "score": self.live.score(number),
+            "area": area,
+            "origin": origin,
+        }
+
+    def _update_table(self) -> None:
+        import pandas as pd
+
+        layer, held = self.layer, self.held()
+        table = layer.features
+        own = table[table["index"].isin(held)] if "index" in table else table[:0]
+        names = ("", *self.model.classes)
+        shown = pd.DataFrame(self.live.table(self.read), columns=["label", "score", "class", "area"])
+        shown = shown[~shown["label"].isin(held)]
+        shown = shown.assign(
+            **{"index": shown["label"], "class": [names[number] for number in shown["class"]], "origin": MODEL}
+        )[list(features.COLUMNS)]
+        joined = pd.concat([part for part in (shown, own) if len(part)] or [shown], ignore_index=True)
+        layer.features = joined.sort_values("index", ignore_index=True)
+
+    def _walls(self) -> list[Area]:
+        """Where a person painted."""
+        from segloop.live_labels import Area
+
+        axes = self.place.axes
+        outer = [axis for axis in axes if axis not in "CYX"]
+        sizes = [self.place.shape[axes.index(axis)] for axis in outer]
+        walls: dict[tuple[int, ...], Area] = {}
+        for edit in self.touched.edits():
+            side = dict(zip(axes, edit.box))
+            for at in itertools.product(*(range(side[axis].start, side[axis].stop) for axis in outer)):
+                plane = int(np.ravel_multi_index(at, sizes)) if outer else 0
+                area = Area(plane, side["Y"], side["X"])
+                walls[area.bounds] = area
+        return list(walls.values())
+
+    def _read_reviewed(self, area: Area) -> np.ndarray:
+        assert self._reviewed is not None
+        block = self._reviewed[self.place.block(area.plane, area.rows, area.columns)]
+        return block if self.place.rows_first else block.T
+
+    def _reviewed_walls(self) -> list[Area]:
+        from segloop.live_labels import Area
+
+        walls = []
+        for plane in range(self.live.candidates.shape[0]):
+            mask = self._read_reviewed(Area(plane, slice(None), slice(None)))
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            if len(rows):
+                walls.append(Area(plane, slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)))
+        return walls
+
+    def _on_paint(self, event: Any) -> None:
+        edits = self.touched.edits()
+        if edits:
+            self.live.forget(edits[-1].labels)

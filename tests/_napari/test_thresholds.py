@@ -1,0 +1,162 @@
+"""Thresholds through the window: sliders moved by keys and mouse, what a person did stays, moving back restores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+
+PATIENCE = 120_000
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture
+def segmented(open_dock, qtbot, errors):
+    """A real image, segmented with the bundled Mask R-CNN, in a window that is shown."""
+    dock = open_dock(show=True)
+    viewer = dock._viewer
+    viewer.window.resize(1200, 850)
+    viewer.open_sample("napari-segloop", "large-nuclei")
+    qtbot.mouseClick(dock.segment.run, LEFT)
+    qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
+    assert errors == []
+    return dock
+
+
+def press(qtbot, slider, key, times=1):
+    for _ in range(times):
+        qtbot.keyClick(slider, key)
+
+
+def settle(qtbot, dock):
+    qtbot.waitUntil(lambda: not dock.threshold_step._settled.isActive(), timeout=PATIENCE)
+
+
+@pytest.mark.gui
+def test_sliders_act_at_once_and_back(segmented, qtbot, errors):
+    dock = segmented
+    layer = dock.correct_step.labels
+    first, table = layer.data.copy(), layer.features.copy()
+    panel = dock.thresholds
+    assert panel.isVisible() and panel.score.isEnabled()
+    drawn = []
+    dock.session.redrawn.connect(lambda where, blocks: drawn.append((where, blocks)))
+
+    press(qtbot, panel.score, Qt.Key.Key_Home)
+    more = layer.data.copy()
+    assert len(np.unique(more)) > len(np.unique(first))
+    # where objects were, they still are, under their numbers
+    assert (more[first > 0] == first[first > 0]).mean() > 0.99
+    settle(qtbot, dock)
+    areas = np.bincount(layer.data.ravel())
+    rows = layer.features.set_index("index")
+    assert dict(rows["area"]) == {n: a for n, a in enumerate(areas) if n and a}
+    assert set(rows["origin"]) == {"model"} and rows["score"].min() < table["score"].min()
+    ((where, blocks),) = drawn
+    assert where is layer
+    again = first.copy()
+    for block in blocks:
+        assert np.array_equal(again[block.box], block.before)
+        again[block.box] = block.after
+    assert np.array_equal(again, layer.data)
+    # a new run may replace it: nobody edited it
+    assert dock.session.origins[layer].provenance["thresholds"]["score"] < 0.1
+    assert not layer._undo_history
+
+    qtbot.mouseClick(panel.reset, LEFT)
+    assert np.array_equal(layer.data, first)
+    settle(qtbot, dock)
+    assert layer.features.equals(table[layer.features.columns].astype(layer.features.dtypes.to_dict()))
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_dragging_the_slider_with_the_mouse(segmented, qtbot):
+    dock = segmented
+    layer, slider = dock.correct_step.labels, dock.thresholds.score
+    before = len(np.unique(layer.data))
+    place = slider.style().sliderPositionFromValue(slider.minimum(), slider.maximum(), slider.value(), slider.width())
+    qtbot.mousePress(slider, LEFT, pos=QPoint(place, slider.height() // 2))
+    for step in range(1, 6):
+        qtbot.mouseMove(slider, QPoint(place + (slider.width() - place) * step // 5, slider.height() // 2))
+        qtbot.wait(10)
+    qtbot.mouseRelease(slider, LEFT, pos=QPoint(slider.width() - 1, slider.height() // 2))
+    assert slider.value() > 80
+    assert len(np.unique(layer.data)) < before
+
+
+@pytest.mark.gui
+def test_what_a_person_did_stays_and_can_be_undone(segmented, qtbot, errors):
+    dock = segmented
+    layer, panel = dock.correct_step.labels, dock.thresholds
+    first = layer.data.copy()
+    label = int(layer.features.sort_values("score")["index"].iloc[0])
+    rows, columns = np.nonzero(layer.data == label)
+    # half of the least sure object is erased, a new one is painted in the corner
+    half = rows < np.median(rows)
+    layer.data_setitem((rows[half], columns[half]), 0)
+    new = int(layer.data.max()) + 1
+    corner = np.nonzero(first[:12, :12] == 0)
+    layer.data_setitem(corner, new)
+    edited = layer.data.copy()
+
+    press(qtbot, panel.score, Qt.Key.Key_End)
+    assert set(np.unique(layer.data)) == {0, label, new}
+    for number in (label, new):
+        assert np.array_equal(layer.data == number, edited == number)
+    settle(qtbot, dock)
+    table = layer.features.set_index("index")
+    assert set(table.index) == {label, new} and "model" not in set(table["origin"])
+
+    press(qtbot, panel.score, Qt.Key.Key_Home)
+    assert len(np.unique(layer.data)) > len(np.unique(first))
+    for number in (label, new):
+        assert np.array_equal(layer.data == number, edited == number)
+    qtbot.mouseClick(panel.reset, LEFT)
+    assert np.array_equal(layer.data, edited)
+    # undo knows of the person's edits only, and finds everything as it was
+    layer.undo()
+    layer.undo()
+    assert np.array_equal(layer.data, first)
+    layer.redo()
+    assert (layer.data == label).sum() == (~half).sum()
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_reviewed_layers_stay_as_they_are(segmented, qtbot, errors):
+    dock = segmented
+    layer = dock.correct_step.labels
+    first = layer.data.copy()
+    dock.tabs.setCurrentIndex(1)
+    qtbot.mouseClick(dock.correct.whole, LEFT, pos=QPoint(8, dock.correct.whole.height() // 2))
+    assert layer in dock.session.wholly_reviewed
+    dock.tabs.setCurrentIndex(0)
+    for key in (Qt.Key.Key_Home, Qt.Key.Key_End):
+        press(qtbot, dock.thresholds.score, key)
+        assert np.array_equal(layer.data, first)
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_sliders_follow_the_layer_and_leave_with_it(segmented, qtbot):
+    dock = segmented
+    viewer, layer = dock._viewer, dock.correct_step.labels
+    viewer.add_labels(np.zeros((20, 20), np.uint8), name="own")
+    assert dock.threshold_step.live.layer is layer
+    viewer.layers.remove(layer)
+    assert dock.threshold_step.live is None and dock.thresholds.isHidden()
+
+
+@pytest.mark.gui
+def test_a_new_run_replaces_what_only_thresholds_changed(segmented, qtbot, errors):
+    dock = segmented
+    layer = dock.correct_step.labels
+    first = layer.data.copy()
+    press(qtbot, dock.thresholds.score, Qt.Key.Key_Home)
+    settle(qtbot, dock)
+    qtbot.mouseClick(dock.segment.run, LEFT)
+    qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
+    assert dock.correct_step.labels is layer and np.array_equal(layer.data, first)
+    assert dock.thresholds.score.value() == round(100 * dock.threshold_step.live.start.score)
+    assert errors == []
