@@ -1,0 +1,122 @@
+"""Cutting an object in parts: along a line that was drawn, or between points that were clicked."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+SLIVER = 4
+"""Pixels: what a cut leaves over and is smaller belongs to the part beside it."""
+
+
+def split_by_line(mask: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Cut an object along a line.
+
+    A line that ends inside the object is made longer, straight on, until it leaves the object. Pieces of the object
+    that the line does not touch stay with the largest part.
+
+    Parameters
+    ----------
+    mask : bool (…, Y, X)
+        The object. In a stack, the line cuts each plane.
+    line : float (N, 2), N ≥ 2
+        Corners of the line, Y and X, in pixels of ``mask``; may leave it.
+
+    Returns
+    -------
+    int32, shape of ``mask``
+        0 outside the object, 1 the largest part, 2 … the others by falling area. All 1 where the line cuts nothing off.
+    """
+    for corners in (line, _longer(line, mask.shape[-2:])):
+        cut = np.zeros(mask.shape[-2:], bool)
+        cut[rasterize(corners, mask.shape[-2:])] = True
+        parts = _cut(mask, np.broadcast_to(cut, mask.shape))
+        if parts.max() > 1:
+            return parts
+    return mask.astype(np.int32)
+
+
+def split_by_seeds(
+    mask: np.ndarray, seeds: Sequence[Sequence[int]], spacing: Sequence[float] | None = None
+) -> np.ndarray:
+    """Share out an object between points inside it, along its waists: a watershed of the distance to its outline.
+
+    Parameters
+    ----------
+    mask : bool (…, Y, X)
+        The object.
+    seeds : sequence of N pixel coordinates
+        Inside the object, one for each part.
+    spacing : sequence of float, optional
+        Size of a pixel along each axis of ``mask``.
+
+    Returns
+    -------
+    int32, shape of ``mask``
+        0 outside the object, n for the part around the nth seed. Pieces without a seed belong to the nearest part.
+    """
+    from skimage.segmentation import watershed
+
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[(slice(1, -1),) * mask.ndim]
+    markers = np.zeros(mask.shape, np.int32)
+    for number, seed in enumerate(seeds, 1):
+        markers[tuple(seed)] = number
+    parts = np.asarray(watershed(-depth, markers, mask=mask), np.int32)
+    return _spread(parts, mask)
+
+
+def rasterize(line: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels on a line that lie within ``shape`` (Y, X); neighbours share at least a corner."""
+    rows, columns = [], []
+    for (y0, x0), (y1, x1) in itertools.pairwise(line):
+        steps = int(np.ceil(max(abs(y1 - y0), abs(x1 - x0)))) + 1
+        rows.append(np.linspace(y0, y1, steps))
+        columns.append(np.linspace(x0, x1, steps))
+    y, x = np.rint(np.concatenate(rows)).astype(int), np.rint(np.concatenate(columns)).astype(int)
+    inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
+    return y[inside], x[inside]
+
+
+def _longer(line: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    line = np.asarray(line, float)
+    length = math.hypot(*shape)
+
+    def beyond(end: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        direction = end - inner
+        norm = math.hypot(*direction)
+        return end + direction / norm * length if norm else end
+
+    # the last pixels of a stroke wobble: its direction is that of a longer piece
+    reach = max(1, len(line) // 4)
+    return np.concatenate([[beyond(line[0], line[reach])], line, [beyond(line[-1], line[-1 - reach])]])
+
+
+def _cut(mask: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    pieces, count = ndimage.label(mask)
+    touched = np.unique(pieces[cut & mask])
+    concerned = np.isin(pieces, touched[touched > 0])
+    parts, count = ndimage.label(concerned & ~cut)
+    areas = np.bincount(parts.ravel(), minlength=count + 1)
+    areas[0] = 0
+    order = [number for number in np.argsort(-areas, kind="stable") if areas[number] >= SLIVER]
+    if len(order) < 2:
+        return mask.astype(np.int32)
+    rank = np.zeros(count + 1, np.int32)
+    rank[order] = np.arange(1, len(order) + 1)
+    shared = _spread(rank[parts], concerned)
+    shared[mask & ~concerned] = 1
+    return shared
+
+
+def _spread(parts: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Give the object's pixels that belong to no part to the nearest one."""
+    left = mask & (parts == 0)
+    if left.any():
+        nearest = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
+        parts = parts.copy()
+        parts[left] = parts[tuple(axis[left] for axis in nearest)]
+    return parts
