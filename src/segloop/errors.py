@@ -37,3 +37,7 @@ class SegmentError(SegloopError, RuntimeError):
 
 class SettingsError(SegloopError, ValueError):
     """A setting is out of its range."""
+
+
+class PromptError(SegloopError, ValueError):
+    """A box or point given by hand cannot be used: too small, or outside the image."""

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segloop.corrections import Entry
-    from segloop.live_labels import LiveLabels
     from segloop.labels import Labels
+    from segloop.live_labels import LiveLabels
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
 

@@ -1,0 +1,118 @@
+"""Prompts: what a box gives is what the model itself gives for it, in image pixels, whatever tile it lies in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import segloop
+from segloop.errors import ModelError, PromptError
+from segloop.events import drain
+from segloop.live_labels import LiveLabels, Mask, Thresholds
+from segloop.prompting import Prompter
+from segloop.samples import load_sample
+from segloop.segmentation import SegmentSettings
+
+WHOLE = (slice(0, 10**6), slice(0, 10**6))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return segloop.load_model("nuclei-maskrcnn")
+
+
+@pytest.fixture(scope="module")
+def image():
+    return load_sample("large-nuclei")
+
+
+def whole(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
+    out = np.zeros(shape, bool)
+    out[mask.area.rows, mask.area.columns] = mask.inside
+    return out
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    return (first & second).sum() / max(1, (first | second).sum())
+
+
+@pytest.mark.parametrize("settings", [SegmentSettings(), SegmentSettings(object_size=20.0)])
+def test_a_box_of_the_models_own_is_filled_as_the_model_fills_it(model, image, settings):
+    found = segloop.segment(model, image, settings).candidates
+    live = LiveLabels(found, Thresholds(0.5, 0.4, 8))
+    prompter = Prompter(model, image, settings)
+    shape = found.shape[1:]
+    sure = np.flatnonzero(found.scores > 0.5)
+    assert len(sure) > 10
+    agreed = [
+        iou(whole(prompter.fill(0, found.boxes[n]), shape), whole(live.mask(int(found.objects[n])), shape))
+        for n in sure
+    ]
+    # boxes at the border are cut there by hand, but not by the model
+    assert np.mean(agreed) > 0.98 and np.median(agreed) > 0.995
+
+
+def test_features_are_computed_once(model, image, monkeypatch):
+    prompter = Prompter(model, image, SegmentSettings(tile=128))
+    events: list[object] = []
+    drain(prompter.prepare(0, (slice(0, 100), slice(0, 100))), events.append)
+    tiles = len(events) - 1
+    assert 1 <= tiles < len(prompter.missing(0, WHOLE)) + tiles
+    assert prompter.missing(0, (slice(0, 100), slice(0, 100))) == []
+    calls = []
+    compute = model.features
+    monkeypatch.setattr(model, "features", lambda pixels: calls.append(1) or compute(pixels))
+    prompter.fill(0, np.array([10, 10, 40, 40]))
+    assert not calls
+    # a box where nobody looked yet costs one look
+    prompter.fill(0, np.array([300, 300, 330, 330]))
+    assert len(calls) == 1
+
+
+def test_what_was_not_used_for_longest_is_forgotten(model, image, monkeypatch):
+    monkeypatch.setattr("segloop.prompting.KEPT_BYTES", 1)
+    prompter = Prompter(model, image, SegmentSettings(tile=128))
+    before = len(prompter.missing(0, WHOLE))
+    drain(prompter.prepare(0, WHOLE), lambda event: None)
+    assert len(prompter.missing(0, WHOLE)) == before - 1
+
+
+def test_small_tiles_give_nearly_the_same(model, image):
+    large, small = Prompter(model, image, SegmentSettings()), Prompter(model, image, SegmentSettings(tile=192))
+    found = segloop.segment(model, image, SegmentSettings()).candidates
+    shape = found.shape[1:]
+    boxes = found.boxes[found.scores > 0.8]
+    agreed = [iou(whole(large.fill(0, box), shape), whole(small.fill(0, box), shape)) for box in boxes]
+    assert np.median(agreed) > 0.9
+
+
+def test_a_click_finds_the_object_under_it(model, image):
+    result = segloop.segment(model, image, SegmentSettings())
+    labels = np.asarray(result.labels.data)
+    prompter = Prompter(model, image, SegmentSettings())
+    for number in result.objects["label"][result.objects["score"] > 0.9]:
+        rows, columns = np.nonzero(labels == number)
+        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        mask, class_number = prompter.fill_at(0, rows[middle], columns[middle])
+        assert class_number == 1
+        assert whole(mask, labels.shape)[rows[middle], columns[middle]]
+        assert iou(whole(mask, labels.shape), labels == number) > 0.7
+
+
+def test_a_click_gives_nothing_or_what_holds_it(model, image):
+    prompter = Prompter(model, image, SegmentSettings())
+    for row, column in np.random.default_rng(0).uniform(0, 359, (40, 2)):
+        mask, _ = prompter.fill_at(0, row, column)
+        drawn = whole(mask, (360, 360))
+        assert not drawn.any() or drawn[int(row), int(column)]
+
+
+@pytest.mark.parametrize("box", [(10, 10, 11, 30), (-50, -50, -10, -10), (400, 0, 500, 100), (30, 30, 20, 20)])
+def test_useless_boxes_are_refused(model, image, box):
+    with pytest.raises(PromptError, match="draw a larger one"):
+        Prompter(model, image, SegmentSettings()).fill(0, np.array(box, float))
+
+
+def test_models_of_classes_fill_no_boxes(image):
+    with pytest.raises(ModelError, match="fills no boxes"):
+        Prompter(segloop.load_model("nuclei-unet"), image, SegmentSettings())
