@@ -44,7 +44,7 @@ def test_hull_of_pixels_by_hand():
 
 def test_sizes_are_odd_far_from_the_median_only():
     usual = np.array([90.0, 95, 100, 105, 110, 100, 98])
-    few, typical, many = odd_sizes(np.array([10.0, 100.0, 1000.0]), usual)
+    few, typical, many = odd_sizes(np.array([20.0, 100.0, 500.0]), usual)
     assert typical == pytest.approx(0, abs=1e-12)
     assert few > 0.95 and many > 0.95
     assert (odd_sizes(usual, usual) < 0.1).all()
@@ -61,7 +61,7 @@ def test_score_and_outline_of_the_candidate_that_an_object_is():
     np.testing.assert_array_equal(doubts.boxes, [[5, 5, 15, 15], [5, 30, 15, 40]])
     np.testing.assert_allclose(doubts.evidence[:, Reason.SCORE], [0.1, 0.4], atol=1e-6)
     np.testing.assert_allclose(doubts.probability, [0.1, 0.4], atol=1e-6)
-    assert doubts.why(1) == "Object 300: the model gives it a score of 0.60 only"
+    assert doubts.why(1) == "Object 300: score 0.60 only"
 
 
 def test_reasons_are_joined_as_independent():
@@ -69,7 +69,7 @@ def test_reasons_are_joined_as_independent():
     evidence[0, [Reason.SCORE, Reason.HOLES]] = 0.5
     doubts = Doubts(np.array([3]), np.array([0]), np.array([[0, 0, 4, 4]]), evidence, np.ones(1), np.array([-1]))
     assert doubts.probability[0] == 0.75
-    assert doubts.why(0) == "Object 3: the model gives it a score of 0.50 only; it has holes (50% of it)"
+    assert doubts.why(0) == "Object 3: score 0.50 only; holes (50% of it)"
 
 
 def test_what_is_hidden_is_missing_as_far_as_nothing_covers_it():
@@ -80,14 +80,14 @@ def test_what_is_hidden_is_missing_as_far_as_nothing_covers_it():
     np.testing.assert_array_equal(doubts.labels, [1, 0, 0])
     np.testing.assert_array_equal(doubts.candidates, [0, 1, 2])
     np.testing.assert_allclose(doubts.probability, [0.1, 0.4, 0.15], atol=1e-6)
-    assert doubts.why(1).startswith("Something not marked: the model found an object here")
+    assert doubts.why(1) == "Not marked: an object with score 0.40"
 
 
 def test_what_a_person_did_is_not_doubted():
     labels = np.zeros((40, 60), np.uint8)
     labels[5:15, 5:15] = 1
     labels[8:12, 8:12] = 0
-    assert examine(labels, 0, None).probability[0] == pytest.approx(16 / 100)
+    assert examine(labels, 0, None).probability[0] == pytest.approx(16 / 100, abs=1e-6)
     assert examine(labels, 0, None, {1}).probability[0] == 0
 
 
@@ -108,7 +108,7 @@ def test_labels_alone_tell_of_holes_pieces_dents_and_sizes():
     assert by_label[10][Reason.SHAPE] > 0.04
     assert by_label[5].max() == 0
     worst = doubts.why(int(np.flatnonzero(doubts.labels == 9)[0]))
-    assert worst == "Object 9: it is 9.0 times larger than usual"
+    assert worst == "Object 9: 9.0 times larger than usual"
 
 
 def test_objects_at_the_border_are_not_too_small():

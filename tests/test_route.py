@@ -100,7 +100,7 @@ def test_a_stack_is_looked_through_plane_by_plane():
     assert events[-1] == PlaneExamined(6, 6)
     first, second = route.regions[:2]
     assert (first.plane, second.plane) == (5, 1)
-    assert route.why(first) == "Object 4: the model gives it a score of 0.30 only"
+    assert route.why(first) == "Object 4: score 0.30 only"
     assert first.expected == pytest.approx(0.7)
     assert route.why(first, gone={first.things[0]}) == "Nothing was found here: is anything missing?"
     # a person has seen to object 4

@@ -34,6 +34,9 @@ LEVELS = (64, 96, 160, 192)
 STRAY = 0.1
 """Share of objects whose size is taken to be arbitrary when sizes are judged."""
 
+NARROWEST = 0.2
+"""Least width of the distribution of sizes, as a natural logarithm: a fifth more or less is never odd."""
+
 FEW = 5
 """Among fewer objects none has an odd size or shape."""
 
@@ -104,31 +107,29 @@ class Doubts:
         evidence = self.evidence[number]
         order = np.argsort(-evidence, kind="stable")[:2]
         weighty = [Reason(column) for column in order if evidence[column] >= max(0.1, evidence[order[0]] / 2)]
-        name = f"Object {self.labels[number]}" if self.labels[number] else "Something not marked"
-        return f"{name}: " + ("; ".join(self._words(number, reason) for reason in weighty) or "nothing odd")
+        name = f"Object {self.labels[number]}" if self.labels[number] else "Not marked"
+        return f"{name}: {'; '.join(self._words(number, reason) for reason in weighty) or 'nothing odd'}"
 
     def _words(self, number: int, reason: Reason) -> str:
         weight, ratio = float(self.evidence[number, reason]), float(self.ratios[number])
         match reason:
             case Reason.SCORE:
-                return f"the model gives it a score of {1 - weight:.2f} only"
+                return f"score {1 - weight:.2f} only"
             case Reason.OUTLINE:
-                return f"its outline is blurred (about {weight:.0%} of it is uncertain)"
+                return f"blurred outline ({weight:.0%} uncertain)"
             case Reason.THRESHOLD:
-                return f"it changes with the threshold (by {weight:.0%})"
+                return f"changes with the threshold (by {weight:.0%})"
             case Reason.MISSING:
-                return f"the model found an object here, with a score too low to be shown ({weight:.2f})"
+                return f"an object with score {weight:.2f}"
             case Reason.SIZE:
                 larger = ratio >= 1
-                return (
-                    f"it is {ratio if larger else 1 / ratio:.1f} times {'larger' if larger else 'smaller'} than usual"
-                )
+                return f"{ratio if larger else 1 / ratio:.1f} times {'larger' if larger else 'smaller'} than usual"
             case Reason.SHAPE:
-                return f"its outline is dented ({weight:.0%} more than usual): two objects in one?"
+                return f"dented ({weight:.0%} more than usual): two in one?"
             case Reason.HOLES:
-                return f"it has holes ({weight:.0%} of it)"
+                return f"holes ({weight:.0%} of it)"
             case Reason.PIECES:
-                return f"it is in pieces ({weight:.0%} of it lies apart)"
+                return f"in pieces ({weight:.0%} lies apart)"
 
 
 def examine(
@@ -206,13 +207,15 @@ def _look(dense: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.nda
         cut[number] = min(rows.start, columns.start) == 0 or (rows.stop, columns.stop) == dense.shape
         cut[number] |= rows.stop == dense.shape[0] or columns.stop == dense.shape[1]
         mask = dense[rows, columns] == number + 1
-        area = areas[number] = np.count_nonzero(mask)
         filled = ndimage.binary_fill_holes(mask)
-        evidence[number, Reason.HOLES] = 1 - area / np.count_nonzero(filled)
+        # with its holes: they are a reason by themselves
+        areas[number] = np.count_nonzero(filled)
+        area = np.count_nonzero(mask)
+        evidence[number, Reason.HOLES] = 1 - area / areas[number]
         pieces, several = ndimage.label(mask, np.ones((3, 3)))
         if several > 1:
             evidence[number, Reason.PIECES] = 1 - np.bincount(pieces.ravel())[1:].max() / area
-        dents[number] = 1 - np.count_nonzero(filled) / hull_area(filled)
+        dents[number] = 1 - areas[number] / hull_area(filled)
     ratios = np.ones(count)
     # what the border of the image cuts off says nothing of size
     whole = ~cut if np.count_nonzero(~cut) >= FEW else np.ones(count, bool)
@@ -250,7 +253,7 @@ def odd_sizes(areas: np.ndarray, usual: np.ndarray) -> np.ndarray:
     float64 (N,) in [0, 1]
     """
     logs, center = np.log(areas), np.median(np.log(usual))
-    width = max(1.4826 * float(np.median(np.abs(np.log(usual) - center))), 0.1)
+    width = max(1.4826 * float(np.median(np.abs(np.log(usual) - center))), NARROWEST)
     usually = np.exp(-0.5 * ((logs - center) / width) ** 2) / (width * math.sqrt(2 * math.pi))
     anything = 1 / max(float(np.ptp(np.append(logs, np.log(usual)))), 6 * width)
     stray: np.ndarray = STRAY * anything / (STRAY * anything + (1 - STRAY) * usually)

@@ -76,6 +76,7 @@ class Route:
         if self.classes:
             return f"The model is not sure of the class of {region.expected:.0%} of these pixels"
         left = [thing for thing in region.things if thing not in gone]
+        left = [thing for thing in left if self.doubts.evidence[thing].max() >= 0.1] or left[:1]
         lines = [self.doubts.why(thing) for thing in left[:2]]
         if len(left) > 2:
             lines.append(f"and {len(left) - 2} more to look at")

@@ -29,8 +29,13 @@ def new_region_layer(labels: napari.layers.Labels) -> napari.layers.Shapes:
 
 def plane_rectangle(shape: tuple[int, ...], plane: tuple[int, ...]) -> np.ndarray:
     """Corners of one whole plane: float (4, D), pixel borders at ±0.5."""
-    height, width = shape[-2:]
-    corners = [(-0.5, -0.5), (-0.5, width - 0.5), (height - 0.5, width - 0.5), (height - 0.5, -0.5)]
+    return rectangle(plane, slice(0, shape[-2]), slice(0, shape[-1]))
+
+
+def rectangle(plane: tuple[int, ...], rows: slice, columns: slice) -> np.ndarray:
+    """Corners of a part of one plane, in order around it: float (4, D), pixel borders at ±0.5."""
+    top, bottom, left, right = (edge - 0.5 for edge in (rows.start, rows.stop, columns.start, columns.stop))
+    corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
     return np.array([(*plane, y, x) for y, x in corners], float)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import napari.layers
 import numpy as np
+from qtpy.QtCore import Signal
 
 from segloop._napari import features, work
 from segloop._napari.jobs import Job
 from segloop._napari.layers import Placement, freeze_image, freeze_labels, guess_layer_axes
 from segloop._napari.panels.correct import CorrectPanel
-from segloop._napari.reviewed import new_region_layer, plane_rectangle, region_mask
+from segloop._napari.reviewed import new_region_layer, plane_rectangle, rectangle, region_mask
 from segloop._napari.session import Origin, is_training_set
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, LabelsError, SegloopError
@@ -22,6 +23,8 @@ from segloop.errors import ImageError, LabelsError, SegloopError
 
 class ReviewStep(Step):
     """Joins the lower part of the Correct panel to the viewer."""
+
+    reviewed_changed = Signal()
 
     def __init__(self, panel: CorrectPanel, *args: Any) -> None:
         super().__init__(*args)
@@ -96,6 +99,19 @@ class ReviewStep(Step):
         self._regions(create=True).add_rectangles(plane_rectangle(layer.data.shape, plane))
         self.viewer.layers.selection.active = layer
 
+    def vouch(self, plane: tuple[int, ...], rows: slice, columns: slice) -> None:
+        """Mark a part of a plane as reviewed."""
+        layer = self.labels
+        self._regions(create=True).add_rectangles(rectangle(plane, rows, columns))
+        self.viewer.layers.selection.active = layer
+
+    def reviewed(self) -> np.ndarray:
+        """Where the layer chosen is reviewed: bool, the shape of its data."""
+        layer = self.labels
+        if layer in self.session.wholly_reviewed:
+            return np.ones(layer.data.shape, bool)
+        return region_mask(self._regions(), layer.data.shape)
+
     @guarded
     def clear_regions(self) -> None:
         """Remove all reviewed regions."""
@@ -124,9 +140,10 @@ class ReviewStep(Step):
         share = 0.0
         if whole:
             share = 1.0
-        elif layer is not None and not layer.multiscale and (regions := self._regions()) is not None:
-            share = float(region_mask(regions, layer.data.shape).mean())
+        elif layer is not None and not layer.multiscale and self._regions() is not None:
+            share = float(self.reviewed().mean())
         self.panel.show_share(share)
+        self.reviewed_changed.emit()
 
     # training set
 
