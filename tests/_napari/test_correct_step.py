@@ -37,6 +37,10 @@ def press(qtbot, button):
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
+def tool(dock, name):
+    return dock.correct.tools.buttons[name]
+
+
 def layer_of(dock) -> Labels:
     return dock.correct_step.labels
 
@@ -47,7 +51,7 @@ def add(qtbot, dock):
 
 
 def test_without_labels_the_tools_wait(dock):
-    for widget in (dock.correct.new, dock.correct.merge, dock.correct.add, dock.correct.whole):
+    for widget in (*dock.correct.tools.buttons.values(), dock.correct.add, dock.correct.whole):
         assert not widget.isEnabled()
 
 
@@ -71,7 +75,7 @@ def test_class_images_are_told_from_objects(dock, blobs):
 
 
 def test_new_object_takes_the_next_free_number_and_the_brush(qtbot, corrected):
-    press(qtbot, corrected.correct.new)
+    press(qtbot, tool(corrected, "new_object"))
     assert layer_of(corrected).selected_label == 4
     assert layer_of(corrected).mode == "paint"
     assert "Selected: 4" in corrected.correct.object_text.text()
@@ -80,69 +84,23 @@ def test_new_object_takes_the_next_free_number_and_the_brush(qtbot, corrected):
 def test_delete_fill_and_undo(qtbot, corrected, blob_labels):
     layer = layer_of(corrected)
     layer.selected_label = 1
-    press(qtbot, corrected.correct.fill)
+    press(qtbot, tool(corrected, "fill_holes"))
     assert (layer.data[20:40, 20:40] == 1).all()
-    assert "25 pixels filled" in corrected.status.text()
-    press(qtbot, corrected.correct.delete)
+    assert "filled: 25 pixels" in corrected.status.text()
+    press(qtbot, tool(corrected, "delete_object"))
     assert 1 not in layer.data
-    press(qtbot, corrected.correct.undo)
-    press(qtbot, corrected.correct.undo)
+    press(qtbot, corrected.correct.tools.undo)
+    press(qtbot, corrected.correct.tools.undo)
     np.testing.assert_array_equal(layer.data, blob_labels)
-    press(qtbot, corrected.correct.redo)
+    press(qtbot, corrected.correct.tools.redo)
     assert (layer.data[20:40, 20:40] == 1).all()
 
 
 def test_what_cannot_be_deleted_is_told(qtbot, corrected, errors):
     layer_of(corrected).selected_label = 9
-    press(qtbot, corrected.correct.delete)
-    assert errors == ["there is no object 9; pick one with napari's picker (key L)"]
+    press(qtbot, tool(corrected, "delete_object"))
+    assert errors == ["there is no object 9; click the one that is meant"]
     assert corrected.status.property("role") == "error"
-
-
-def test_merging_by_clicks_on_the_canvas(qtbot, corrected, blob_labels):
-    press(qtbot, corrected.correct.merge)
-    assert corrected.correct.merge.isChecked()
-    for number in (2, 3):
-        corrected.correct_step._merging.click(number)
-    assert 3 not in layer_of(corrected).data
-    assert np.count_nonzero(layer_of(corrected).data == 2) == 30 * 40
-    layer_of(corrected).undo()
-    np.testing.assert_array_equal(layer_of(corrected).data, blob_labels)
-    press(qtbot, corrected.correct.merge)
-    assert not corrected.correct_step._merging.active
-
-
-def test_merging_ends_with_the_layer(qtbot, corrected, blob_labels):
-    press(qtbot, corrected.correct.merge)
-    first = layer_of(corrected)
-    corrected._viewer.add_labels(blob_labels.copy(), name="other")
-    assert layer_of(corrected).name == "other"
-    assert not corrected.correct.merge.isChecked()
-    corrected.correct_step._merging.click(2)
-    np.testing.assert_array_equal(first.data, blob_labels)
-
-
-def test_keys_work_on_the_layer_and_clash_with_none_of_napari(corrected):
-    from app_model.types import KeyBinding
-    from napari.utils.action_manager import action_manager
-
-    from segloop._napari.keys import KEYS
-
-    layer = layer_of(corrected)
-    taken = {
-        str(KeyBinding.validate(shortcut)).upper()
-        for name, shortcuts in action_manager._shortcuts.items()
-        if name.startswith("napari:")
-        and action_manager._actions[name].keymapprovider in (Labels, type(corrected._viewer))
-        for shortcut in shortcuts
-    }
-    assert not taken & set(KEYS)
-    for key in KEYS:
-        assert KeyBinding.from_str(key) in layer.keymap
-    layer.keymap[KeyBinding.from_str("N")](layer)
-    assert layer.selected_label == 4
-    corrected._viewer.layers.remove(layer)
-    assert not any(KeyBinding.from_str(key) in layer.keymap for key in KEYS)
 
 
 def test_the_table_follows_the_brush(qtbot, corrected):
@@ -278,5 +236,5 @@ def test_a_folder_with_another_kind_of_set_is_refused(qtbot, corrected, tmp_path
 def test_the_labels_layer_is_removed(corrected):
     corrected._viewer.layers.clear()
     assert corrected.correct_step.labels is None
-    assert not corrected.correct.new.isEnabled()
+    assert not tool(corrected, "new_object").isEnabled()
     assert corrected.correct.share.value() == 0

@@ -103,7 +103,7 @@ def test_the_loop(make_napari_viewer, qtbot, tmp_path, errors):
 
     # correct: a new object with the brush
     person.go_to("Correct")
-    person.press(dock.correct.new)
+    person.press(dock.correct.tools.buttons["new_object"])
     number = labels.selected_label
     assert number == found + 1
     person.drag((20, 20), (20, 40))

@@ -6,13 +6,35 @@ pandas is imported when it is needed: the dock is to open at once.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import CyclicLabelColormap
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Row = dict[str, Any]
+"""What is known of one object, by column."""
+
+
+class ObjectOrigin(StrEnum):
+    """Who an object comes from."""
+
+    MODEL = "model"
+    EDITED = "edited"
+    """A person changed its pixels or its class."""
+    ADDED = "added"
+    """A person drew it."""
+    CONFIRMED = "confirmed"
+    """A person looked at it and said that it is right."""
+    DRAFT = "draft"
+    """It was there before SegLoop was: from another program or a file."""
+
+
+_KINDS = {"index": int, "label": int, "class": object, "score": float, "area": int, "origin": object}
 
 COLUMNS = ("index", "label", "class", "score", "area", "origin")
 """napari looks a label up in "index"; "label" is the name that every other program uses."""
@@ -56,31 +78,51 @@ def class_colors() -> CyclicLabelColormap:
     return CyclicLabelColormap(colors=["transparent", *CLASS_COLORS])
 
 
-def follow_edits(features: pd.DataFrame, labels: np.ndarray, first_class: str = "") -> pd.DataFrame:
-    """Bring the table up to date with labels that were edited.
+def by_label(table: pd.DataFrame) -> pd.DataFrame:
+    """Give any table of features the columns of a table of objects; what else it holds stays.
 
-    Objects of another area than before are of origin "edited", new ones "added"; those that are gone lose
-    their row.
+    As napari takes it, the nth row of a table without a column "index" is about the label n.
     """
     import pandas as pd
 
-    numbers, counts = np.unique(labels, return_counts=True)
-    areas = {int(n): int(count) for n, count in zip(numbers, counts) if n}
-    if "index" not in features:
-        features = pd.DataFrame(columns=list(COLUMNS))
-    table = features[features["index"].isin(list(areas))].copy()
-    known = table["index"].astype(int)
-    now = known.map(areas)
-    if "area" in table and "origin" in table:
-        changed = (table["area"] != now) & (table["origin"] == "model")
-        table.loc[changed, "origin"] = "edited"
-        table["area"] = now
-    new = [number for number in areas if number not in set(known)]
-    if new:
-        rows = pd.DataFrame({"index": new, "label": new, "class": first_class, "score": np.nan})
-        rows["area"], rows["origin"] = [areas[number] for number in new], "added"
-        table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
-    return table.reset_index(drop=True)
+    if not len(table.columns):
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _KINDS.items()})
+    if set(COLUMNS) <= set(table.columns):
+        return table
+    table = table.copy() if "index" in table else table.assign(index=np.arange(len(table)))
+    own = {"label": table["index"], "class": "", "score": np.nan, "area": 0, "origin": ObjectOrigin.DRAFT.value}
+    return table.assign(**{name: value for name, value in own.items() if name not in table})
+
+
+def disagreeing(table: pd.DataFrame, areas: Mapping[int, int]) -> dict[int, Row | None]:
+    """Rows that must change for the table to hold these objects: None for objects that are not there, else the row with
+    the right area.
+    """
+    found: dict[int, Row | None] = {}
+    for number, area in zip(table["index"].astype(int), table["area"]):
+        if number not in areas:
+            found[number] = None
+        elif area != areas[number]:
+            found[number] = {"area": areas[number]}
+    places = {int(number): place for place, number in enumerate(table["index"])}
+    return {n: row if row is None else {**dict(table.iloc[places[n]]), **row} for n, row in found.items()}
+
+
+def with_rows(table: pd.DataFrame, rows: Mapping[int, Row | None]) -> pd.DataFrame:
+    """Return the table with other rows for some objects; None takes an object's row away."""
+    import pandas as pd
+
+    table = by_label(table)
+    kept = table[~table["index"].isin(list(rows))]
+    new = pd.DataFrame([row for row in rows.values() if row is not None], columns=table.columns)
+    if not len(new):
+        return kept.reset_index(drop=True)
+    for name in new.columns:
+        kind = table[name].dtype
+        if new[name].dtype != kind and not new[name].isna().any():
+            new[name] = new[name].astype(kind)
+    joined = pd.concat([kept, new], ignore_index=True) if len(kept) else new
+    return joined.sort_values("index", kind="stable", ignore_index=True)
 
 
 def object_classes(features: pd.DataFrame, classes: tuple[str, ...]) -> dict[int, int]:

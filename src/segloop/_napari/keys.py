@@ -1,24 +1,36 @@
 """Keys of the correction tools, bound on the Labels layer being corrected.
 
-napari does not wire up key bindings of manifests. These keys are free on Labels layers, and only there.
+napari does not wire up key bindings of manifests. These keys are free on Labels layers and in the viewer, and are bound
+on that layer only.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from napari.layers import Labels
 
-KEYS = {"N": "new_object", "D": "delete_object", "G": "toggle_merging", "H": "fill_holes"}
+from segloop._napari.tools import TOOLS
+
+KEYS = {tool.key: tool.name for tool in TOOLS}
 
 
 class KeyRing:
-    """Binds the keys to one layer at a time; ``owner`` has a method for each, and is not kept alive."""
+    """Binds keys to one layer at a time.
 
-    def __init__(self, owner: Any) -> None:
+    Parameters
+    ----------
+    owner : object
+        Has a method for each key; not kept alive.
+    keys : mapping
+        Name of the method for each key.
+    """
+
+    def __init__(self, owner: Any, keys: Mapping[str, str] = KEYS) -> None:
         self._owner = weakref.ref(owner)
+        self._keys = dict(keys)
         self._layer: weakref.ref[Labels] | None = None
 
     def bind(self, layer: Labels | None) -> None:
@@ -27,11 +39,11 @@ class KeyRing:
         if before is layer:
             return
         if before is not None:
-            for key in KEYS:
+            for key in self._keys:
                 before.bind_key(key, None)
         self._layer = weakref.ref(layer) if layer is not None else None
         if layer is not None:
-            for key, method in KEYS.items():
+            for key, method in self._keys.items():
                 layer.bind_key(key, self._caller(method), overwrite=True)
 
     def _caller(self, method: str) -> Callable[[Labels], None]:

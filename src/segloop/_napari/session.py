@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
 from segloop import store
+from segloop._napari.ledger import Ledger
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class Session:
     model_changed = Signal(str)
     training_set_changed = Signal()
     axes_changed = Signal()
+    # a Labels layer: its labels were copied to be written into a file; they are in the file
+    saving = Signal(object)
+    saved = Signal(object)
     # what was drawn past a layer's undo, by thresholds: the layer, and a tuple of Redrawn
     redrawn = Signal(object, object)
 
@@ -73,6 +77,7 @@ class Session:
         self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
+        self.ledgers: weakref.WeakKeyDictionary[Labels, Ledger] = weakref.WeakKeyDictionary()
         self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
         # layers whose candidates are kept
         self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()

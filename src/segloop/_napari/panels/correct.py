@@ -8,7 +8,6 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
@@ -17,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from segloop._napari.choosers import Chooser
 from segloop._napari.fields import SPACING, Field, TextLabel, button, column, heading, line
+from segloop._napari.panels.tools import ToolGrid
 
 TASKS = {"instance": "Separate objects", "semantic": "Classes"}
 
@@ -27,12 +27,6 @@ class CorrectPanel(QWidget):
     labels_chosen = Signal(object)
     image_chosen = Signal(object)
     task_chosen = Signal(object)
-    new_requested = Signal()
-    delete_requested = Signal()
-    merge_toggled = Signal(bool)
-    fill_requested = Signal()
-    undo_requested = Signal()
-    redo_requested = Signal()
     whole_toggled = Signal(bool)
     plane_requested = Signal()
     region_requested = Signal()
@@ -56,17 +50,7 @@ class CorrectPanel(QWidget):
             "Separate objects: each number is one object.\nClasses: each number is a kind of tissue or structure.",
         )
         self.object_text = TextLabel()
-        self.new = button("New object", "Take the next free number and the brush (key N).")
-        self.delete = button(
-            "Delete", "Delete the selected object (key D). Pick an object with napari's picker (key L)."
-        )
-        self.merge = button(
-            "Merge …", "Click an object, then those that belong to it (key G). Click Merge again to end."
-        )
-        self.merge.setCheckable(True)
-        self.fill = button("Fill holes", "Fill the holes of the selected object, plane by plane (key H).")
-        self.undo = button("Undo", "Take back the last edit of this layer (Ctrl+Z).")
-        self.redo = button("Redo", "Do the edit again (Ctrl+Shift+Z).")
+        self.tools = ToolGrid()
 
         self.whole = QCheckBox("The whole image is reviewed")
         self.whole.setToolTip("Everything in this image is right now: every object is marked, and nothing else.")
@@ -91,10 +75,6 @@ class CorrectPanel(QWidget):
         )
         self.reason = TextLabel("reason")
 
-        tools = QGridLayout()
-        tools.setSpacing(SPACING)
-        for number, tool in enumerate((self.new, self.delete, self.merge, self.fill, self.undo, self.redo)):
-            tools.addWidget(tool, number // 2, number % 2)
         regions = QHBoxLayout()
         regions.setSpacing(SPACING)
         for tool in (self.region, self.plane, self.clear):
@@ -109,7 +89,7 @@ class CorrectPanel(QWidget):
             self.labels_field,
             self.image_field,
             self.task_field,
-            tools,
+            self.tools,
             self.object_text,
             line(),
             heading("What have you checked?"),
@@ -122,22 +102,16 @@ class CorrectPanel(QWidget):
             self.add,
             self.reason,
         ):
-            layout.addLayout(part) if isinstance(part, QGridLayout | QHBoxLayout) else layout.addWidget(part)
+            layout.addLayout(part) if isinstance(part, QHBoxLayout) else layout.addWidget(part)
         self._connect()
 
     def _connect(self) -> None:
         self.labels.chosen.connect(self.labels_chosen)
         self.image.chosen.connect(self.image_chosen)
         self.task.chosen.connect(self.task_chosen)
-        self.merge.toggled.connect(self.merge_toggled)
         self.whole.toggled.connect(self.whole_toggled)
         self.folder.clicked.connect(self._on_folder)
         for source, signal in (
-            (self.new, self.new_requested),
-            (self.delete, self.delete_requested),
-            (self.fill, self.fill_requested),
-            (self.undo, self.undo_requested),
-            (self.redo, self.redo_requested),
             (self.region, self.region_requested),
             (self.plane, self.plane_requested),
             (self.clear, self.clear_requested),
@@ -157,12 +131,6 @@ class CorrectPanel(QWidget):
         self.whole.setChecked(whole)
         self.whole.blockSignals(blocked)
 
-    def show_merging(self, merging: bool) -> None:
-        """Show whether the merge tool is active. Nothing is emitted."""
-        blocked = self.merge.blockSignals(True)
-        self.merge.setChecked(merging)
-        self.merge.blockSignals(blocked)
-
     def show_folder(self, folder: Path, images: int) -> None:
         """Show the training set in use and how many images it holds."""
         content = "empty" if not images else "1 image" if images == 1 else f"{images} images"
@@ -171,10 +139,8 @@ class CorrectPanel(QWidget):
         self._folder = folder
 
     def show_ready(self, ready: bool) -> None:
-        """Allow or forbid everything that needs labels and their image."""
-        tools = (self.new, self.delete, self.merge, self.fill, self.undo, self.redo)
+        """Allow or forbid everything but the tools that needs labels and their image."""
         for widget in (
-            *tools,
             self.whole,
             self.region,
             self.plane,
