@@ -11,11 +11,12 @@ import numpy as np
 from napari.layers import Labels
 
 from segloop._napari import features
+from segloop._napari.areas import box_of, read, shaped
 from segloop._napari.layers import Placement
 from segloop._napari.touched import Touched
 
 if TYPE_CHECKING:
-    from segloop.live_labels import Area, Hidden, LiveLabels, Mask, Thresholds
+    from segloop.live_labels import Area, Hidden, LiveLabels, Thresholds
     from segloop.segmentation import SegmentSettings
     from segloop.store import ModelInfo
 
@@ -93,8 +94,7 @@ class LiveLayer:
 
     def read(self, area: Area) -> np.ndarray:
         """The pixels of an area (rows, columns)."""
-        block = np.asarray(self.layer.data[self.place.block(area.plane, area.rows, area.columns)])
-        return block if self.place.rows_first else block.T
+        return read(self.layer, self.place, area)
 
     def keep_reviewed(self, mask: np.ndarray | None) -> None:
         """Let nothing change where a person looked everything through.
@@ -152,33 +152,25 @@ class LiveLayer:
         for area, before in self._before.values():
             after = self.read(area).copy()
             if (before != after).any():
-                box = self.place.block(area.plane, area.rows, area.columns)
-                slices = tuple(side if isinstance(side, slice) else slice(side, side + 1) for side in box)
-                shape = [side.stop - side.start for side in slices]
-                turned = (part if self.place.rows_first else part.T for part in (before, after))
-                done.append(Redrawn(slices, *(part.reshape(shape) for part in turned)))
+                both = (shaped(part, self.place, area) for part in (before, after))
+                done.append(Redrawn(box_of(self.place, area), *both))
         self._before.clear()
         self._update_table()
         return tuple(done)
-
-    def mask_at(self, label: int) -> Mask | None:
-        """The candidate that has a number in the layer; None for what a person drew."""
-        number = self.live.object_of(label)
-        return None if number is None else self.live.mask(number)
 
     def overlaps(self, planes: tuple[int, ...] = ()) -> list[Hidden]:
         """Parts of objects that lie under others."""
         return self.live.hidden_parts(self.read, planes)
 
-    def indices(self, area: Area, inside: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Indices of pixels of an area in the layer's data, as ``Labels.data_setitem`` takes them."""
-        rows, columns = np.nonzero(inside)
-        # one pixel stands for the place along the other axes
-        corner = self.place.block(area.plane, slice(0, 1), slice(0, 1))
-        by_axis = {"Y": rows + area.rows.start, "X": columns + area.columns.start}
-        return tuple(
-            by_axis[axis] if axis in by_axis else np.full(len(rows), at) for axis, at in zip(self.place.axes, corner)
-        )
+    def spot(self, position: tuple[int, ...]) -> tuple[int, int, int] | None:
+        """Plane, row and column of a pixel of the layer; None outside of it."""
+        place = self.place
+        if any(not 0 <= n < size for n, size in zip(position, place.shape)):
+            return None
+        outer = [number for number, axis in enumerate(place.axes) if axis not in "CYX"]
+        at = [position[number] for number in outer]
+        plane = int(np.ravel_multi_index(at, [place.shape[number] for number in outer])) if outer else 0
+        return plane, position[place.axes.index("Y")], position[place.axes.index("X")]
 
     def row(self, number: int, label: int, area: int, origin: str) -> dict[str, Any]:
         """The row that an object has in the table of the layer."""
@@ -198,11 +190,11 @@ class LiveLayer:
         layer, held = self.layer, self.held()
         table = layer.features
         own = table[table["index"].isin(held)] if "index" in table else table[:0]
-        names = ("", *self.model.classes)
+        names = np.asarray(["", *self.model.classes], object)
         shown = pd.DataFrame(self.live.table(self.read), columns=["label", "score", "class", "area"])
         shown = shown[~shown["label"].isin(held)]
         shown = shown.assign(
-            **{"index": shown["label"], "class": [names[number] for number in shown["class"]], "origin": MODEL}
+            **{"index": shown["label"], "class": names[shown["class"].astype(int)], "origin": MODEL}
         )[list(features.COLUMNS)]
         joined = pd.concat([part for part in (shown, own) if len(part)] or [shown], ignore_index=True)
         layer.features = joined.sort_values("index", ignore_index=True)

@@ -12,6 +12,7 @@ from segloop._napari import work
 from segloop._napari.dock import Dock
 from segloop._napari.jobs import Job, explain
 from segloop._napari.session import Session
+from segloop._napari.steps.adding import AddingStep
 from segloop._napari.steps.candidates import ThresholdStep
 from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
@@ -44,14 +45,19 @@ class SegloopDock(Dock):
         self.segment_step = SegmentStep(self.segment, *given)
         self.correct_step = CorrectStep(self.correct, *given)
         self.threshold_step = ThresholdStep(self.thresholds, *given)
+        self.adding_step = AddingStep(self.candidate_tools, self.correct.labels.current, *given)
+        self.adding_step.started.connect(self.correct_step.tools.end_tool)
+        self.correct.tools.toggled.connect(self.adding_step.end)
         self.review_step = ReviewStep(self.correct, *given)
         self.finetune_step = FinetuneStep(self.finetune, *given)
         self.export_step = ExportStep(self.export, *given)
         self.correct_step.labels_used.connect(self.review_step.refresh)
+        self.correct_step.labels_used.connect(self.adding_step.refresh)
         for step in (
             self.segment_step,
             self.correct_step,
             self.threshold_step,
+            self.adding_step,
             self.review_step,
             self.finetune_step,
             self.export_step,
@@ -59,7 +65,8 @@ class SegloopDock(Dock):
             step.said.connect(self.show_status)
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
-        self.destroyed.connect(partial(_release, self._watch, (self.correct_step.release, self.segment_step.release)))
+        releases = (self.correct_step.release, self.adding_step.release, self.segment_step.release)
+        self.destroyed.connect(partial(_release, self._watch, releases))
         self.session.reload_models()
         self.show_status("Preparing …", "hint")
         # once the dock is on screen: importing would slow it down

@@ -103,6 +103,8 @@ class ThresholdStep(Step):
         """Look once, before sliders move, at what a person did."""
         self._moving = True
         layer = live.layer
+        if ledger := self.session.ledgers.get(layer):
+            ledger.flush()
         if not live.fits:
             raise ValueError(f"the layer {layer.name!r} has another shape than its candidates; segment the image again")
         regions = self.session.region_layer(layer)
