@@ -64,8 +64,6 @@ class Session:
     model_changed = Signal(str)
     training_set_changed = Signal()
     axes_changed = Signal()
-    # what was drawn past a layer's undo, by thresholds: the layer, and a tuple of Redrawn
-    redrawn = Signal(object, object)
     # a Labels layer: its labels were copied to be written into a file; they are in the file
     saving = Signal(object)
     saved = Signal(object)
