@@ -20,6 +20,7 @@ from segloop._napari.steps.finetune import FinetuneStep
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.segment import SegmentStep
 from segloop._napari.steps.step import timer
+from segloop._napari.steps.tour import TourStep
 from segloop._napari.watch import LayerWatch
 
 AFTER_SHOWING = 100
@@ -49,23 +50,27 @@ class SegloopDock(Dock):
         self.adding_step.started.connect(self.correct_step.tools.end_tool)
         self.correct.tools.toggled.connect(self.adding_step.end)
         self.review_step = ReviewStep(self.correct, *given)
+        self.tour_step = TourStep(self.correct.tour, self.review_step, *given)
         self.finetune_step = FinetuneStep(self.finetune, *given)
         self.export_step = ExportStep(self.export, *given)
         self.correct_step.labels_used.connect(self.review_step.refresh)
         self.correct_step.labels_used.connect(self.adding_step.refresh)
+        self.correct_step.labels_used.connect(self.tour_step.refresh)
         for step in (
             self.segment_step,
             self.correct_step,
             self.threshold_step,
             self.adding_step,
             self.review_step,
+            self.tour_step,
             self.finetune_step,
             self.export_step,
         ):
             step.said.connect(self.show_status)
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
-        releases = (self.correct_step.release, self.adding_step.release, self.segment_step.release)
+        steps = (self.correct_step, self.adding_step, self.tour_step, self.segment_step)
+        releases = tuple(step.release for step in steps)
         self.destroyed.connect(partial(_release, self._watch, releases))
         self.session.reload_models()
         self.show_status("Preparing …", "hint")
@@ -82,7 +87,7 @@ class SegloopDock(Dock):
     def _on_ready(self, _: Any) -> None:
         hint = "" if self.segment_step.image else "Open an image, or one of File ▸ Open Sample ▸ SegLoop."
         self.show_status(hint, "hint")
-        for step in (self.segment_step, self.review_step, self.finetune_step):
+        for step in (self.segment_step, self.review_step, self.tour_step, self.finetune_step):
             step.on_ready()
         # a family that cannot be imported is no matter until one of its models is run
         families = {info.family for info in self.session.models}

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 from segloop._napari.choosers import Chooser
 from segloop._napari.fields import SPACING, Field, TextLabel, button, column, heading, line
 from segloop._napari.panels.tools import ToolGrid
+from segloop._napari.panels.tour import TourPanel
 
 TASKS = {"instance": "Separate objects", "semantic": "Classes"}
 
@@ -52,6 +53,7 @@ class CorrectPanel(QWidget):
         self.object_text = TextLabel()
         self.tools = ToolGrid()
 
+        self.tour = TourPanel()
         self.whole = QCheckBox("The whole image is reviewed")
         self.whole.setToolTip("Everything in this image is right now: every object is marked, and nothing else.")
         self.region = button(
@@ -93,6 +95,7 @@ class CorrectPanel(QWidget):
             self.object_text,
             line(),
             heading("What have you checked?"),
+            self.tour,
             self.whole,
             regions,
             self.share,

@@ -1,0 +1,220 @@
+"""Review next: through the real window, by keys on the canvas; and the pace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from napari.layers import Shapes
+from qtpy.QtCore import Qt
+
+from segloop._napari.pace import LONGEST, Pace
+from segloop._napari.tour import Tour
+from segloop.events import drain
+from segloop.route import route_events
+
+PATIENCE = 60_000
+
+
+@pytest.fixture
+def grid_labels():
+    """Objects of 10 × 10 pixels, 40 apart; 7 has a hole, 12 is in pieces."""
+    labels = np.zeros((200, 240), np.uint16)
+    for number in range(20):
+        row, column = divmod(number, 5)
+        labels[15 + 45 * row : 25 + 45 * row, 15 + 45 * column : 25 + 45 * column] = number + 1
+    labels[62:68, 62:68] = 0
+    labels[108:111, 60:70] = 0
+    return labels
+
+
+@pytest.fixture
+def touring(dock, grid_labels, errors):
+    viewer = dock._viewer
+    viewer.add_image(grid_labels > 0, name="cells", scale=(0.5, 0.5))
+    viewer.add_labels(grid_labels.copy(), name="draft", scale=(0.5, 0.5))
+    assert dock.correct.tour.next.isEnabled()
+    assert not dock.correct.tour.right.isEnabled()
+    return dock
+
+
+@pytest.fixture
+def press(qtbot, touring):
+    """Press a key on the canvas, and wait until what it starts is done."""
+    viewer = touring._viewer
+    viewer.window.show()
+    canvas = viewer.window._qt_viewer.canvas.native
+
+    def do(key: Qt.Key) -> None:
+        qtbot.keyClick(canvas, key)
+        qtbot.waitUntil(lambda: touring.tour_step.job is None, timeout=PATIENCE)
+
+    return do
+
+
+def shown(dock):
+    """What is on screen: first row, first column, end row, end column, in pixels of the labels."""
+    camera, size = dock._viewer.scene.camera, np.asarray(dock._viewer.canvas.size)
+    center, half = np.asarray(camera.center[-2:]) / 0.5, size / camera.zoom / 2 / 0.5
+    return (*(center - half), *(center + half))
+
+
+def test_a_key_goes_where_most_is_probably_wrong_and_says_why(press, touring, errors):
+    press(Qt.Key.Key_J)
+    panel, tour, layer = touring.correct.tour, touring.tour_step.tour, touring.tour_step.labels
+    # of object 12 three rows of seven lie apart; of object 7, 36 pixels of 100 are a hole
+    assert "Object 12: in pieces (43% lies apart)" in panel.why.text()
+    assert touring._viewer.canvas.overlays.text.text.startswith("Object 12: in pieces")
+    assert layer.selected_label == 12
+    assert touring._viewer.layers.selection.active is layer
+    region = tour.region
+    assert region.rows.start <= 105 and region.rows.stop >= 115
+    top, left, bottom, right = shown(touring)
+    assert top < region.rows.start and bottom > region.rows.stop
+    assert left < region.columns.start and right > region.columns.stop
+    assert bottom - top < 200
+    assert panel.bar.text() == f"0 of {tour.regions[1]} regions"
+    assert panel.pace.text() == "0 of 20 objects"
+
+    press(Qt.Key.Key_J)
+    assert "Object 7: holes (36% of it)" in panel.why.text()
+    assert layer.selected_label == 7
+    assert errors == []
+
+
+def test_region_is_right_marks_it_reviewed_and_goes_on(press, touring, qtbot, errors):
+    press(Qt.Key.Key_J)
+    region, before = touring.tour_step.tour.region, touring.tour_step.tour.current
+    press(Qt.Key.Key_K)
+    (shapes,) = [layer for layer in touring._viewer.layers if isinstance(layer, Shapes)]
+    mask = touring.review_step.reviewed()
+    expected = np.zeros((200, 240), bool)
+    expected[region.rows, region.columns] = True
+    np.testing.assert_array_equal(mask, expected)
+    assert len(shapes.data) == 1
+    assert touring.tour_step.tour.current != before
+    assert touring.tour_step.tour.regions[0] == 1
+    assert "Object 7" in touring.correct.tour.why.text()
+    assert touring._viewer.layers.selection.active is touring.tour_step.labels
+    qtbot.waitUntil(lambda: touring.correct.share.value() > 0, timeout=PATIENCE)
+
+
+def test_to_the_end(press, touring, qtbot):
+    press(Qt.Key.Key_J)
+    count = touring.tour_step.tour.regions[1]
+    for _ in range(count):
+        press(Qt.Key.Key_K)
+    panel = touring.correct.tour
+    assert panel.why.text() == "Everything has been looked at."
+    assert touring.review_step.reviewed().all()
+    assert panel.bar.text() == f"{count} of {count} regions"
+    assert panel.pace.text() == "20 of 20 objects"
+    assert not panel.right.isEnabled()
+    assert not touring._viewer.canvas.overlays.text.visible
+    qtbot.mouseClick(touring.correct.clear, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel.bar.value() == 0, timeout=PATIENCE)
+
+
+def test_buttons_do_the_same(touring, qtbot):
+    panel = touring.correct.tour
+    qtbot.mouseClick(panel.next, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel.right.isEnabled(), timeout=PATIENCE)
+    qtbot.mouseClick(panel.right, Qt.MouseButton.LeftButton)
+    assert panel.bar.value() == 1
+    assert panel.bar.maximum() > 5
+    for _ in range(2):
+        qtbot.mouseClick(panel.right, Qt.MouseButton.LeftButton)
+    assert "left" in panel.pace.text()
+
+
+def test_regions_drawn_by_hand_count(press, touring, qtbot):
+    press(Qt.Key.Key_J)
+    touring.correct.whole.click()
+    assert touring.correct.tour.bar.value() == touring.correct.tour.bar.maximum()
+    press(Qt.Key.Key_J)
+    assert touring.correct.tour.why.text() == "Everything has been looked at."
+
+
+def test_what_a_person_did_is_left_out_and_what_is_gone_too(press, touring):
+    layer = touring.tour_step.labels
+    layer.features = pd.DataFrame(
+        {"index": [7, 12], "label": [7, 12], "class": "cell", "score": 0.9, "area": [64, 70], "origin": "edited"}
+    )
+    press(Qt.Key.Key_J)
+    text = touring.correct.tour.why.text()
+    assert "Object 12: in pieces" not in text and "Object 7: holes" not in text
+
+
+def test_other_data_begin_anew(press, touring, grid_labels):
+    press(Qt.Key.Key_J)
+    press(Qt.Key.Key_K)
+    touring.tour_step.labels.data = np.where(grid_labels == 12, 0, grid_labels)
+    press(Qt.Key.Key_J)
+    assert "Object 7" in touring.correct.tour.why.text()
+
+
+def test_a_stack_is_scrolled_to_the_slice(dock, grid_labels, qtbot):
+    viewer = dock._viewer
+    stack = np.stack([np.where(grid_labels == 12, 0, grid_labels)] * 3 + [grid_labels])
+    stack[:3][stack[:3] == 7] = 0
+    viewer.add_image((stack > 0).astype(np.uint8), scale=(2, 1, 1))
+    viewer.add_labels(stack, scale=(2, 1, 1))
+    qtbot.mouseClick(dock.correct.tour.next, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.correct.tour.right.isEnabled(), timeout=PATIENCE)
+    assert viewer.dims.current_step[0] == 3
+    qtbot.mouseClick(dock.correct.tour.right, Qt.MouseButton.LeftButton)
+    mask = dock.review_step.reviewed()
+    assert mask[3].any() and not mask[:3].any()
+
+
+def test_the_layer_is_removed_on_the_way(press, touring):
+    press(Qt.Key.Key_J)
+    touring._viewer.layers.clear()
+    assert not touring.correct.tour.next.isEnabled()
+    assert touring.correct.tour.bar.isHidden()
+    assert not touring._viewer.canvas.overlays.text.visible
+
+
+def test_what_somebody_else_wrote_on_the_canvas_stays(press, touring):
+    overlay = touring._viewer.canvas.overlays.text
+    overlay.text, overlay.visible = "mine", True
+    press(Qt.Key.Key_J)
+    assert overlay.text == "mine"
+
+
+def test_things_that_are_gone(grid_labels):
+    from napari.layers import Labels
+
+    layer = Labels(grid_labels)
+    tour = Tour(layer, drain(route_events(layer.data, None)))
+    tour.advance()
+    (worst, *_) = tour.region.things
+    assert tour.gone(layer.data) == set()
+    layer.data_setitem(np.nonzero(layer.data == 12), 0)
+    assert tour.gone(layer.data) == {worst}
+    assert "Object 12" not in tour.route.why(tour.region, tour.gone(layer.data))
+
+
+def test_pace_is_the_median_and_forgives_coffee():
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    for seconds in (4, 2, 10 * LONGEST):
+        assert pace.left(5) == ""
+        pace.start()
+        now[0] += seconds
+        pace.stop()
+    assert pace.left(10) == "40 s"
+    assert pace.left(0) == ""
+
+
+def test_keys_are_free_in_napari(touring):
+    from app_model.types import KeyBinding
+    from napari.layers import Labels
+
+    from segloop._napari.steps.tour import KEYS
+
+    viewer, layer = touring._viewer, touring.tour_step.labels
+    for key in KEYS:
+        binding = KeyBinding.from_str(key)
+        assert binding in layer.keymap
+        assert not any(binding in keymap for keymap in (Labels.class_keymap, type(viewer).class_keymap, viewer.keymap))
