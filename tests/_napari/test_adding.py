@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
@@ -226,6 +229,30 @@ def test_overlaps_are_outlined_on_demand(segmented, qtbot, errors):
     assert "overlap" in dock.status.text() or "under others" in dock.status.text()
     qtbot.mouseClick(dock.candidate_tools.overlaps, LEFT)
     assert not dock.adding_step._under.shown and errors == []
+
+
+@pytest.mark.gui
+def test_overlapping_objects_are_exported_whole(segmented, qtbot, tmp_path, errors):
+    dock = segmented
+    live = dock.threshold_step.live
+    qtbot.keyClick(dock.thresholds.overlap, Qt.Key.Key_End)
+    qtbot.keyClick(dock.thresholds.score, Qt.Key.Key_Home)
+    qtbot.waitUntil(lambda: not dock.threshold_step._settled.isActive(), timeout=PATIENCE)
+    parts = {part.label: part.mask for part in live.overlaps()}
+    assert parts
+    path = tmp_path / "nuclei.json"
+    dock.tabs.setCurrentIndex(3)
+    dock.export.path.selectAll()
+    qtbot.keyClicks(dock.export.path, str(path))
+    qtbot.mouseClick(dock.export.export, LEFT)
+    qtbot.waitUntil(lambda: dock.export_step.job is None and path.is_file(), timeout=PATIENCE)
+    notes = {note["label"]: note for note in json.loads(path.read_text())["annotations"]}
+    assert {label for label, note in notes.items() if "hidden" in note} == set(parts)
+    for label, mask in parts.items():
+        whole = live.live.mask(live.live.object_of(label))
+        drawn = coco.decode(notes[label]["segmentation"]).astype(bool)[whole.area.rows, whole.area.columns]
+        assert np.array_equal(drawn, whole.inside) and notes[label]["hidden"] == mask.inside.sum()
+    assert errors == []
 
 
 def test_outlines_run_along_the_borders_of_pixels():

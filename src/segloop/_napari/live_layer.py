@@ -193,9 +193,9 @@ class LiveLayer:
         names = np.asarray(["", *self.model.classes], object)
         shown = pd.DataFrame(self.live.table(self.read), columns=["label", "score", "class", "area"])
         shown = shown[~shown["label"].isin(held)]
-        shown = shown.assign(
-            **{"index": shown["label"], "class": names[shown["class"].astype(int)], "origin": MODEL}
-        )[list(features.COLUMNS)]
+        shown = shown.assign(**{"index": shown["label"], "class": names[shown["class"].astype(int)], "origin": MODEL})[
+            list(features.COLUMNS)
+        ]
         joined = pd.concat([part for part in (shown, own) if len(part)] or [shown], ignore_index=True)
         layer.features = joined.sort_values("index", ignore_index=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segloop.corrections import Entry
+    from segloop.io import HiddenPart
     from segloop.labels import Labels
     from segloop.live_labels import LiveLabels
     from segloop.segmentation import Segmentation, SegmentSettings
@@ -302,7 +303,11 @@ def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
 
 
 def export_labels(
-    labels: Labels, path: Path, objects: pd.DataFrame | None, provenance: dict[str, Any]
+    labels: Labels,
+    path: Path,
+    objects: pd.DataFrame | None,
+    provenance: dict[str, Any],
+    hidden: Sequence[HiddenPart] = (),
 ) -> Generator[Event, None, Path]:
     """Write labels in the format of the path's suffix, with a provenance file beside it."""
     from segloop import io
@@ -311,7 +316,7 @@ def export_labels(
         raise FileError(f"the folder {path.parent} does not exist; choose another one")
     if not labels.data.any():
         raise LabelsError("there is nothing to export: the layer has no labels")
-    io.save_labels(labels, path, objects=objects)
+    io.save_labels(labels, path, objects=objects, hidden=hidden)
     io.write_provenance(path, provenance)
     return path
     yield

@@ -5,7 +5,7 @@ A new format is one module with ``read`` and ``write``, and its line in the tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from segloop.image import CHANNEL_AXES, Image, guess_axes
 from segloop.io import coco, geojson, measurements, ngff, npy, raster, roi, tiff
 from segloop.io.files import check_target, check_writable, write_json
 from segloop.io.measurements import measure
-from segloop.io.notes import Note, Notes
+from segloop.io.notes import HiddenPart, Note, Notes
 from segloop.io.source import Source
 from segloop.labels import Labels
 
@@ -28,6 +28,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
     "SAVE_SUFFIXES",
+    "HiddenPart",
     "Note",
     "Notes",
     "OpenedImage",
@@ -157,7 +158,11 @@ def read_labels(path: str | Path) -> Labels:
 
 
 def save_labels(
-    labels: Labels | np.ndarray, path: str | Path, objects: pd.DataFrame | None = None, overwrite: bool = True
+    labels: Labels | np.ndarray,
+    path: str | Path,
+    objects: pd.DataFrame | None = None,
+    overwrite: bool = True,
+    hidden: Sequence[HiddenPart] = (),
 ) -> Path:
     """Write labels in the format that the suffix of ``path`` says; the file appears whole or not at all.
 
@@ -182,6 +187,8 @@ def save_labels(
         Columns ``label``, ``class``, ``score``, ``origin``: used where the format has room for them.
     overwrite : bool
         Whether an existing file may be replaced.
+    hidden : sequence of HiddenPart
+        Parts of objects that lie under others; COCO has room for them, the other formats leave them out.
 
     Returns
     -------
@@ -200,7 +207,7 @@ def save_labels(
     if write is None:
         raise FileError(f"labels cannot be written as {suffix_of(path)}; expected one of {', '.join(SAVE_SUFFIXES)}")
     labels = _as_labels(labels)
-    write(labels, path, Notes(labels, objects), overwrite)
+    write(labels, path, Notes(labels, objects, hidden), overwrite)
     return path
 
 

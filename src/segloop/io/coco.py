@@ -14,7 +14,7 @@ import numpy as np
 
 from segloop.errors import FileError
 from segloop.io.files import reading, write_json
-from segloop.io.notes import Notes
+from segloop.io.notes import HiddenPart, Notes
 from segloop.io.planes import in_file_order, plane_name, planes
 from segloop.io.source import Source
 from segloop.labels import Labels, bounding_boxes, consecutive, smallest_dtype
@@ -27,7 +27,8 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
 
     Boxes are x, y, width, height in pixels. Beyond COCO, an annotation has ``label`` (its number in the label
     image) and, if known, ``score`` and ``origin``. Regions of a class, rather than of an object, have
-    ``iscrowd`` 1.
+    ``iscrowd`` 1. Objects that lie partly under others (``notes.hidden``) have their whole mask, how many of its pixels
+    are ``hidden``, and come before those on top, as other programs and :func:`read` draw them.
 
     Raises
     ------
@@ -50,10 +51,15 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
         }
         images.append(image)
         numbers, compact = consecutive(plane)
-        for index, (rows, columns) in bounding_boxes(compact).items():
-            mask = compact[rows, columns] == index
-            label = int(numbers[index - 1])
-            note = notes[label]
+        hidden = {part.label: part for part in notes.hidden if dict(part.position) == dict(position)}
+        boxes = [(int(numbers[index - 1]), index, box) for index, box in bounding_boxes(compact).items()]
+        # those that lie under others first, the least sure one at the bottom
+        boxes.sort(key=lambda own: (own[0] not in hidden, notes[own[0]].score if own[0] in hidden else 0.0))
+        for label, index, (rows, columns) in boxes:
+            mask, note = compact[rows, columns] == index, notes[label]
+            part = hidden.get(label)
+            if part is not None:
+                rows, columns, mask = _with_hidden(rows, columns, mask, part)
             annotation = {
                 "id": len(annotations) + 1,
                 "image_id": image["id"],
@@ -64,6 +70,8 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                 "iscrowd": 0 if labels.is_instances else 1,
                 "label": label,
             }
+            if part is not None:
+                annotation["hidden"] = int(part.mask.sum())
             if not math.isnan(note.score):
                 annotation["score"] = note.score
             if note.origin:
@@ -119,6 +127,20 @@ def read(path: Path) -> Source:
             return Source(array, axes)
         unit = own.get("unit", "pixel")
         return Source(array, axes, own.get("pixel_size", {}), "" if unit == "pixel" else unit, tuple(own["classes"]))
+
+
+def _with_hidden(rows: slice, columns: slice, mask: np.ndarray, part: HiddenPart) -> tuple[slice, slice, np.ndarray]:
+    """The box and the mask of an object with its hidden part."""
+    under, across = np.flatnonzero(part.mask.any(axis=1)), np.flatnonzero(part.mask.any(axis=0))
+    inner = part.mask[under[0] : under[-1] + 1, across[0] : across[-1] + 1]
+    top, left = part.row + int(under[0]), part.column + int(across[0])
+    whole_rows = slice(min(rows.start, top), max(rows.stop, top + inner.shape[0]))
+    whole_columns = slice(min(columns.start, left), max(columns.stop, left + inner.shape[1]))
+    whole = np.zeros((whole_rows.stop - whole_rows.start, whole_columns.stop - whole_columns.start), bool)
+    for row, column, own in ((rows.start, columns.start, mask), (top, left, inner)):
+        y, x = row - whole_rows.start, column - whole_columns.start
+        whole[y : y + own.shape[0], x : x + own.shape[1]] |= own
+    return whole_rows, whole_columns, whole
 
 
 def _decode(segmentation: Any, image: dict[str, Any]) -> np.ndarray:

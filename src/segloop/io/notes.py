@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from segloop.labels import Labels
 
@@ -25,6 +27,28 @@ class Note:
     origin: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class HiddenPart:
+    """Pixels of an object that lie under others, where the label image shows those.
+
+    Parameters
+    ----------
+    label : int
+        The object's number in the label image.
+    position : dict of str to int
+        The plane: its place along each axis but Y and X.
+    row, column : int
+        First pixel of ``mask`` in the plane.
+    mask : bool (Y, X)
+    """
+
+    label: int
+    position: Mapping[str, int]
+    row: int
+    column: int
+    mask: np.ndarray
+
+
 class Notes(Mapping[int, Note]):
     """A note for any label; labels nobody wrote about have the default one.
 
@@ -34,9 +58,12 @@ class Notes(Mapping[int, Note]):
         Its class names, if it has any, are the notes.
     objects : DataFrame, optional
         Columns ``label`` and any of ``class``, ``score``, ``origin``.
+    hidden : sequence of HiddenPart
+        What a label image cannot show.
     """
 
-    def __init__(self, labels: Labels, objects: pd.DataFrame | None = None) -> None:
+    def __init__(self, labels: Labels, objects: pd.DataFrame | None = None, hidden: Sequence[HiddenPart] = ()) -> None:
+        self.hidden = tuple(hidden)
         self._notes = {number: Note(name) for number, name in enumerate(labels.classes) if number}
         if objects is None or "label" not in objects:
             return

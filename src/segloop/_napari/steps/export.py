@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import napari.layers
+import numpy as np
 
 from segloop._napari import features, work
 from segloop._napari.exports import layer_provenance, layer_to_labels
@@ -127,10 +128,11 @@ class ExportStep(Step):
         origin = self.session.origins.get(layer)
         labels = layer_to_labels(layer, origin)
         table = features.to_objects(layer.features)
+        hidden = self._hidden(layer, labels) if path.suffix == ".json" else ()
         self.panel.export.setEnabled(False)
         self.panel.result.show_text("")
         self.say(f"Writing {path.name} …")
-        work_to_do = partial(work.export_labels, labels, path, table, layer_provenance(layer, origin))
+        work_to_do = partial(work.export_labels, labels, path, table, layer_provenance(layer, origin), hidden)
         self.job = self.begin(f"SegLoop: {path.name}", work_to_do, self._on_done)
         self.job.ended.connect(self._on_ended)
 
@@ -138,6 +140,22 @@ class ExportStep(Step):
         self._typed = True
         self.panel.result.show_text(f"Written: {path}")
         self.say(f"{path.name} is written.", "good")
+
+    def _hidden(self, layer: napari.layers.Labels, labels: Any) -> tuple[Any, ...]:
+        """Parts of objects that lie under others, where the candidates tell of them."""
+        from segloop.io import HiddenPart
+
+        live = self.session.live.get(layer)
+        if live is None or not live.fits:
+            return ()
+        outer = [axis for axis in labels.axes if axis not in "YX"]
+        sizes = [labels.data.shape[labels.axes.index(axis)] for axis in outer]
+        parts = []
+        for part in live.overlaps():
+            area = part.mask.area
+            position = dict(zip(outer, map(int, np.unravel_index(area.plane, sizes)))) if outer else {}
+            parts.append(HiddenPart(part.label, position, area.rows.start, area.columns.start, part.mask.inside))
+        return tuple(parts)
 
     def fail(self, error: Exception) -> None:
         """Tell the user of an error, at the file if it is about the file."""
