@@ -147,6 +147,20 @@ def test_objects_at_the_border_go(ring):
     assert editing.delete_at_border(ring) == 0
 
 
+def test_many_objects_at_the_border_and_large_ones():
+    random = np.random.default_rng(0)
+    data = np.kron(random.permutation(400).reshape(20, 20), np.ones((5, 5), int)).astype(np.uint16)
+    data[:, 50:52] = 1000
+    ledger = follow(data.copy())
+    edge = set(np.unique(np.concatenate([data[0], data[-1], data[:, 0], data[:, -1]])).tolist()) - {0}
+    assert editing.delete_at_border(ledger) == len(edge)
+    np.testing.assert_array_equal(pixels(ledger), np.where(np.isin(data, list(edge)), 0, data))
+    ledger.flush()
+    check(ledger)
+    ledger.layer.undo()
+    np.testing.assert_array_equal(pixels(ledger), data)
+
+
 def test_preserving_labels_is_for_the_brush(ring):
     ring.layer.preserve_labels = True
     editing.merge_objects(ring, 1, [3])

@@ -204,6 +204,20 @@ def test_what_is_drawn_past_the_history(layer, ledger):
     assert ledger.index.numbers == [2, 3]
 
 
+def test_what_is_written_behind_napari_s_back_is_found_when_it_is_seen(layer, ledger):
+    layer.data[50:55, 50:55] = 9
+    ledger.notice(1, (7, 7))
+    assert 9 not in ledger.index
+    ledger.notice(9, (52, 52))
+    assert editing.delete_objects(ledger, [9]) == 25
+    ledger.flush()
+    layer.data[50:55, 50:55] = 1
+    ledger.notice(1, (52, 52))
+    ledger.finish()
+    ledger.flush()
+    assert areas(layer) == {1: 125, 2: 100, 3: 100}
+
+
 def test_edits_during_the_scan(layer):
     ledger = Ledger(layer, ("cell",))
     layer.paint((50, 10), 8)

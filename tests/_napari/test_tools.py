@@ -15,6 +15,7 @@ from napari.utils.action_manager import action_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QInputDialog
 
+from segloop._napari import pointing
 from segloop._napari.session import Origin
 from segloop._napari.tools import NOT_OBJECTS, TOOLS, Group, show_key
 
@@ -225,6 +226,23 @@ def test_a_tool_ends_when_the_brush_is_taken(drawn, qtbot):
     assert drawn.layer.mode == "paint"
     assert not drawn.grid.buttons["toggle_seeding"].isChecked()
     assert not any(tool.active for tool in drawn.step._pointing.values())
+
+
+def test_one_tool_at_a_time_has_the_mouse(drawn, plane):
+    drawn.hand.key(Qt.Key.Key_S)
+    drawn.hand.key(Qt.Key.Key_G)
+    assert not drawn.grid.buttons["toggle_cutting"].isChecked()
+    assert drawn.grid.buttons["toggle_merging"].isChecked()
+    # one of another step's
+    other = pointing.Stroking(drawn.step.marks, lambda line: None)
+    other.start(drawn.layer)
+    assert not drawn.grid.buttons["toggle_merging"].isChecked()
+    drawn.hand.click(drawn.layer, 60, 100)
+    assert drawn.layer.selected_label == 1
+    other.stop()
+    drawn.hand.click(drawn.layer, 60, 100)
+    assert drawn.layer.selected_label == 3
+    np.testing.assert_array_equal(drawn.pixels(), plane)
 
 
 def test_tools_end_with_the_layer(drawn, plane):

@@ -7,6 +7,7 @@ stack, or all of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from segloop._napari.ledger import Ledger
 from segloop.editing import shapes
 from segloop.editing.index import Box
 from segloop.errors import LabelsError
+
+ROOM = 3
+"""How many times the pixels of single boxes a common box may hold."""
 
 EVERYWHERE = None
 """Stay within nothing: the whole object, on all slices."""
@@ -197,16 +201,43 @@ def delete_at_border(ledger: Ledger, within: Box | None = EVERYWHERE) -> int:
     ledger.finish()
     layer = ledger.layer
     around = list(within or (slice(0, n) for n in layer.data.shape))
-    numbers: set[int] = set()
+    numbers: dict[int, None] = {}
     for axis in (-2, -1):
         for edge in (slice(0, 1), slice(layer.data.shape[axis] - 1, layer.data.shape[axis])):
             strip = [*around]
             strip[axis] = edge
-            numbers.update(np.unique(np.asarray(layer.data[tuple(strip)])).tolist())
-    numbers.discard(0)
-    if numbers:
-        delete_objects(ledger, sorted(numbers), within)
+            values, first = np.unique(np.asarray(layer.data[tuple(strip)]), return_index=True)
+            numbers |= dict.fromkeys(values[np.argsort(first)].tolist())
+    numbers.pop(0, None)
+    paints = []
+    known = {number: ledger.index.box(number) for number in numbers}
+    for box, group in _together({number: _clipped(box, around) for number, box in known.items() if box is not None}):
+        block = np.asarray(layer.data[box])
+        paints.append(Paint(box, np.isin(block, group), 0))
+    paint(ledger, paints)
     return len(numbers)
+
+
+def _together(boxes: dict[int, Box]) -> list[tuple[Box, list[int]]]:
+    """Put neighbours into common boxes, as long as these are not much larger: a file is read and written in chunks."""
+    groups: list[tuple[Box, list[int]]] = []
+    for number, box in boxes.items():
+        if groups:
+            last, numbers = groups[-1]
+            union = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(last, box))
+            if _size(union) <= ROOM * (_size(last) + _size(box)):
+                groups[-1] = (union, [*numbers, number])
+                continue
+        groups.append((box, [number]))
+    return groups
+
+
+def _size(box: Box) -> int:
+    return math.prod(side.stop - side.start for side in box)
+
+
+def _clipped(box: Box, around: Sequence[slice]) -> Box:
+    return tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, around))
 
 
 def plane_box(plane: tuple[int, ...], shape: Sequence[int]) -> Box:

@@ -7,7 +7,7 @@ one scan in the background.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,19 @@ class Ledger:
             self.classes, self.semantic = classes, semantic
             self._reconciled = False
             self.stale.emit()
+
+    def notice(self, number: int, pixel: Sequence[int]) -> None:
+        """Take note that an object was seen at a pixel, so that it is found before all is scanned.
+
+        If that is news after the scan, something wrote into the array behind napari's back: all is scanned anew.
+        """
+        box = self.index.box(number)
+        known = box is not None and all(side.start <= n < side.stop for side, n in zip(box, pixel))
+        if self.index.complete and not known:
+            self.index = ObjectIndex(self.layer.data)
+            self._reconciled = False
+            self.stale.emit()
+        self.index.seek(number, pixel)
 
     # the table
 

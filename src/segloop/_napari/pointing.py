@@ -59,6 +59,8 @@ class Pointing(ABC):
     def start(self, layer: Labels) -> None:
         """Take the mouse on ``layer``."""
         self.stop()
+        for other in tools_on(layer):
+            other.stop()
         layer.mode = "pan_zoom"
         layer.mouse_pan = self.pans
         self.layer = layer
@@ -133,6 +135,12 @@ class Stroking(Pointing):
         self.marks.clear()
         if len(line) > 1:
             self._drawn(np.array(line))
+
+
+def tools_on(layer: Labels) -> list[Pointing]:
+    """Return the tools that have the mouse on a layer: one at most, but while another takes it."""
+    owners = (getattr(callback, "__self__", None) for callback in layer.mouse_drag_callbacks)
+    return [owner for owner in owners if isinstance(owner, Pointing)]
 
 
 def watch_click(layer: Labels, event: Any, clicked: Callable[[Click], None]) -> Generator[None, None, None]:

@@ -15,7 +15,7 @@ from segloop._napari.ledger import Ledger
 from segloop._napari.live_layer import Redrawn
 from segloop._napari.marks import Marks
 from segloop._napari.panels.tools import ToolGrid
-from segloop._napari.pointing import NO_POINTS, Click, watch_click
+from segloop._napari.pointing import NO_POINTS, Click, tools_on, watch_click
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.editing.index import Box, Change
 from segloop.errors import LabelsError
@@ -47,9 +47,9 @@ class SelectingStep(Step):
         self.session.redrawn.connect(self._on_redrawn)
 
     @property
-    @abstractmethod
     def busy(self) -> bool:
-        """Whether a tool has the mouse."""
+        """Whether a tool, of this step or another, has the mouse."""
+        return self.layer is not None and bool(tools_on(self.layer))
 
     @abstractmethod
     def end_tool(self) -> None:
@@ -117,7 +117,10 @@ class SelectingStep(Step):
 
     @guarded
     def _on_flush(self) -> None:
-        for ledger in list(self.session.ledgers.values()):
+        for layer, ledger in list(self.session.ledgers.items()):
+            origin = self.session.origins.get(layer)
+            if origin is not None:
+                ledger.describe(origin.classes, origin.task == "semantic")
             if not ledger.advance(0):
                 self._scan.start()
             ledger.flush()
@@ -149,7 +152,7 @@ class SelectingStep(Step):
     def _on_click(self, click: Click) -> None:
         if not click.number or self.layer is None:
             return
-        self.ledger.index.seek(click.number, click.position)
+        self.ledger.notice(click.number, click.position)
         if "Shift" in click.modifiers:
             if click.number in self._more:
                 del self._more[click.number]

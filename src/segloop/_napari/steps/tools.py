@@ -53,11 +53,6 @@ class ToolStep(SelectingStep):
         super().use(layer)
         self._keys.bind(layer)
 
-    @property
-    def busy(self) -> bool:
-        """Whether a tool has the mouse."""
-        return any(tool.active for tool in self._pointing.values())
-
     def show_usable(self, ready: bool) -> None:
         """Allow the tools that make sense for the layer."""
         layer = self.layer
@@ -278,7 +273,7 @@ class ToolStep(SelectingStep):
     def _on_merge_click(self, click: Click) -> None:
         if not click.number:
             return
-        self.ledger.index.seek(click.number, click.position)
+        self.ledger.notice(click.number, click.position)
         if not self._target:
             self._target = click.number
             self.layer.selected_label = click.number
@@ -299,7 +294,7 @@ class ToolStep(SelectingStep):
     def _on_seed(self, click: Click) -> None:
         if not click.number:
             return
-        self.ledger.index.seek(click.number, click.position)
+        self.ledger.notice(click.number, click.position)
         split = self._split
         if split is None or not split.continues(click.number):
             within = self._within()
