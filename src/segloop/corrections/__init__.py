@@ -6,7 +6,25 @@ written again: a corrected entry gets new files (``0001-2.tif``), then the JSON 
 the old files go. So whenever the power fails, the folder holds the old state or the new one, whole.
 """
 
-from segloop.corrections.entries import Entry
-from segloop.corrections.training_set import TrainingSet
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segloop.corrections.entries import Entry
+    from segloop.corrections.training_set import TrainingSet
 
 __all__ = ["Entry", "TrainingSet"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the journal beside it is to cost nothing when the window opens."""
+    if name == "Entry":
+        from segloop.corrections.entries import Entry
+
+        return Entry
+    if name == "TrainingSet":
+        from segloop.corrections.training_set import TrainingSet
+
+        return TrainingSet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
