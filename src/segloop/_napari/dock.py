@@ -6,6 +6,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from segloop._napari.fields import MARGIN, TextLabel, line
+from segloop._napari.journal_notice import JournalNotice
 from segloop._napari.panels.candidates import CandidateTools, ThresholdPanel
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.panels.export import ExportPanel
@@ -46,6 +47,7 @@ class Dock(QWidget):
         for (title, help), panel in zip(TABS, (self.segment, self.correct, self.finetune, self.export)):
             self.tabs.setTabToolTip(self.tabs.addTab(title), help)
             self.pages.addWidget(_scrolling(panel))
+        self.notice = JournalNotice()
         self.status = TextLabel("hint")
         self.status.setToolTip("What happened last. The text can be selected and copied.")
         foot = QVBoxLayout()
@@ -54,6 +56,7 @@ class Dock(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
+        layout.addWidget(self.notice)
         layout.addWidget(self.tabs)
         layout.addWidget(self.pages, 1)
         layout.addWidget(line())

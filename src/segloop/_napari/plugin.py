@@ -11,12 +11,15 @@ import napari
 from segloop._napari import work
 from segloop._napari.dock import Dock
 from segloop._napari.jobs import Job, explain
+from segloop._napari.journal_marks import ImageMarks
+from segloop._napari.journaling import JournalStep
 from segloop._napari.session import Session
 from segloop._napari.steps.adding import AddingStep
 from segloop._napari.steps.candidates import ThresholdStep
 from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
 from segloop._napari.steps.finetune import FinetuneStep
+from segloop._napari.steps.restore import RestoreStep
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.segment import SegmentStep
 from segloop._napari.steps.step import timer
@@ -53,6 +56,11 @@ class SegloopDock(Dock):
         self.tour_step = TourStep(self.correct.tour, self.review_step, *given)
         self.finetune_step = FinetuneStep(self.finetune, *given)
         self.export_step = ExportStep(self.export, *given)
+        self.marks = ImageMarks(self)
+        self.journal_step = JournalStep(self.marks, *given)
+        self.restore_step = RestoreStep(self.notice, self.journal_step, self.marks, *given)
+        self.restore_step.regions_changed.connect(self.review_step._on_regions)
+        self.restore_step.restored.connect(self._on_restored)
         self.correct_step.labels_used.connect(self.review_step.refresh)
         self.correct_step.labels_used.connect(self.adding_step.refresh)
         self.correct_step.labels_used.connect(self.tour_step.refresh)
@@ -65,11 +73,13 @@ class SegloopDock(Dock):
             self.tour_step,
             self.finetune_step,
             self.export_step,
+            self.journal_step,
+            self.restore_step,
         ):
             step.said.connect(self.show_status)
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
-        steps = (self.correct_step, self.adding_step, self.tour_step, self.segment_step)
+        steps = (self.journal_step, self.correct_step, self.adding_step, self.tour_step, self.segment_step)
         releases = tuple(step.release for step in steps)
         self.destroyed.connect(partial(_release, self._watch, releases))
         self.session.reload_models()
@@ -78,7 +88,8 @@ class SegloopDock(Dock):
         timer(self, AFTER_SHOWING, self._begin).start()
 
     def _begin(self) -> None:
-        """Import torch beside the window; until it is there, Run waits."""
+        """Import torch beside the window; until it is there, Run waits. Journals do not wait."""
+        self.restore_step.on_ready()
         job = Job("SegLoop", work.load_torch, self)
         job.done.connect(self._on_ready)
         job.failed.connect(self._on_failed)
@@ -92,6 +103,10 @@ class SegloopDock(Dock):
         # a family that cannot be imported is no matter until one of its models is run
         families = {info.family for info in self.session.models}
         Job("SegLoop", partial(work.load_families, families), self).start()
+
+    def _on_restored(self, _: Any) -> None:
+        self.tabs.setCurrentIndex(1)
+        self.review_step.refresh()
 
     def _on_failed(self, error: Exception) -> None:
         self.show_status(explain(error), "error")

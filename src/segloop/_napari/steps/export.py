@@ -127,16 +127,21 @@ class ExportStep(Step):
             return
         origin = self.session.origins.get(layer)
         labels = layer_to_labels(layer, origin)
+        self.session.saving.emit(layer)
         table = features.to_objects(layer.features)
         hidden = self._hidden(layer, labels) if path.suffix == ".json" else ()
         self.panel.export.setEnabled(False)
         self.panel.result.show_text("")
         self.say(f"Writing {path.name} …")
         work_to_do = partial(work.export_labels, labels, path, table, layer_provenance(layer, origin), hidden)
-        self.job = self.begin(f"SegLoop: {path.name}", work_to_do, self._on_done)
+        self.job = self.begin(f"SegLoop: {path.name}", work_to_do, partial(self._on_done, layer))
         self.job.ended.connect(self._on_ended)
 
-    def _on_done(self, path: Path) -> None:
+    def _on_done(self, layer: napari.layers.Labels, path: Path) -> None:
+        from segloop import io
+
+        if io.suffix_of(path) != ".csv":
+            self.session.saved.emit(layer)
         self._typed = True
         self.panel.result.show_text(f"Written: {path}")
         self.say(f"{path.name} is written.", "good")

@@ -204,13 +204,14 @@ class ReviewStep(Step):
         except (ImageError, LabelsError) as error:
             self.panel.reason.show_text(str(error))
             return
-        folder = self.session.training_folder(correction.task)
+        folder, layer = self.session.training_folder(correction.task), self.labels
+        self.session.saving.emit(layer)
         self.panel.add.setEnabled(False)
         self.say("Saving …")
         self.job = self.begin(
             f"SegLoop: {folder.name}",
             partial(work.add_correction, folder, correction),
-            partial(self._on_added, folder),
+            partial(self._on_added, folder, layer),
         )
         self.job.ended.connect(self._on_ended)
 
@@ -220,7 +221,8 @@ class ReviewStep(Step):
             self.panel.reason.show_text(str(error))
         super().fail(error)
 
-    def _on_added(self, folder: Path, entry: Any) -> None:
+    def _on_added(self, folder: Path, layer: napari.layers.Labels, entry: Any) -> None:
+        self.session.saved.emit(layer)
         self.say(
             f"Saved as image {int(entry.id)} of {folder.name}. Go on with Fine-tune, or correct another image.",
             "good",

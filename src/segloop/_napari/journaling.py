@@ -1,0 +1,411 @@
+"""Journaling: every edit of every Labels layer in the viewer is on its way to the disk within half a second.
+
+The main thread copies the blocks that were edited, a few megabytes at a time; a thread of its own writes them. A
+journal begins with the first edit of a layer, and with it the whole layer is written once, in pieces.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import napari.layers
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QApplication
+
+from segloop import store
+from segloop._napari.journal_layers import describe_layer, describe_origin, describe_review, describe_table
+from segloop._napari.journal_marks import ImageMarks
+from segloop._napari.journal_touch import Touch
+from segloop._napari.session import Origin
+from segloop._napari.steps.step import Step, timer
+from segloop.errors import FileError
+
+if TYPE_CHECKING:
+    from segloop.corrections.journal import Journal
+    from segloop.corrections.journal_writer import Batch, JournalWriter, Lane
+
+TICK = 400
+"""Milliseconds between two looks for edits."""
+
+HURRY = 15
+"""The same while there is more to copy."""
+
+MOST_BYTES = 1 << 24
+"""How much is copied at once: not felt."""
+
+MOST_WAITING = 1 << 28
+"""Bytes that may wait for the disk before the first copy of a layer goes on."""
+
+SCAN_SHARE = 0.05
+"""Share of the time that may go into looking for changes that no history tells of."""
+
+LEFT = "segloop journal"
+"""Under this name, a layer's metadata tell of the journal that a closed dock has left."""
+
+LONGEST_END = 20.0
+"""Seconds for which the end of the window waits at most for copies of large layers to be written."""
+
+GONE_SECONDS = 1.0
+"""After so long, a layer that was removed is taken for removed by the person, and not by a window that closes."""
+
+
+@dataclass(eq=False)
+class Followed:
+    """A layer and its journal, which has none as long as nothing was edited."""
+
+    touch: Touch
+    lane: Lane | None = None
+    base: deque[int] = field(default_factory=deque)
+    unscanned: deque[int] = field(default_factory=deque)
+    put: dict[str, Any] = field(default_factory=dict)
+    is_whole: bool = False
+    edits: int = 0
+    saved: int = 0
+    saving: int = 0
+    edited_at: str = ""
+    origin: Origin | None = None
+    review: dict[str, Any] = field(default_factory=dict)
+    scanned_at: float = 0.0
+    scan_seconds: float = 0.0
+    gone_at: float | None = None
+    replaces: Path | None = None
+
+
+class JournalStep(Step):
+    """Keeps the journals of a viewer's Labels layers. It is told of nothing, and asks for nothing."""
+
+    trouble_changed = Signal(str)
+
+    def __init__(self, marks: ImageMarks, *args: Any) -> None:
+        super().__init__(*args)
+        self.marks = marks
+        self._followed: dict[napari.layers.Labels, Followed] = {}
+        self._writer: JournalWriter | None = None
+        self._trouble = self._error = ""
+        self._ready = self._released = False
+        self._timer = timer(self, TICK, self._on_time)
+        self.watch.layers_changed.connect(self._on_layers)
+        self.session.saving.connect(self._on_saving)
+        self.session.saved.connect(self._on_saved)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.release)
+        self._on_layers()
+
+    def on_ready(self) -> None:
+        """Take note that what writes journals is imported."""
+        self._ready = True
+        self._timer.start()
+
+    @property
+    def folder(self) -> Path:
+        """Where journals are."""
+        return store.home() / "journals"
+
+    def journal_of(self, layer: napari.layers.Labels) -> Path | None:
+        """Return the folder of a layer's journal, if it has one."""
+        followed = self._followed.get(layer)
+        return followed.lane.folder if followed is not None and followed.lane is not None else None
+
+    @property
+    def replaced(self) -> set[Path]:
+        """Journals that a closed dock has left, of layers that are in the viewer still."""
+        return {followed.replaces for followed in self._followed.values() if followed.replaces is not None}
+
+    def resume(self, layer: napari.layers.Labels, journal: Journal, is_whole: bool, edits: int) -> None:
+        """Go on with the journal that a layer was restored from; its pixels are those of the journal."""
+        followed = Followed(Touch(layer), is_whole=is_whole, edits=edits, origin=self.session.origins.get(layer))
+        followed.lane = self._get_writer().go_on(journal)
+        followed.review = describe_review(self.session, layer)
+        if not is_whole:
+            followed.base.extend(range(len(followed.touch.blocks)))
+        self._followed[layer] = followed
+
+    def flush(self, seconds: float) -> bool:
+        """Have all that was edited on the disk; return whether it is, within so many seconds."""
+        for followed in list(self._followed.values()):
+            while self._follow(followed):
+                pass
+        return self._writer is None or self._writer.flush(seconds)
+
+    def release(self) -> None:
+        """Write what is left and close the journals; called when the dock, or the program, comes to its end."""
+        if self._released:
+            return
+        self._released = True
+        with suppress(RuntimeError):  # Qt may have deleted it already
+            self._timer.stop()
+        if self._ready:
+            self._finish()
+        for followed in self._followed.values():
+            followed.touch.close()
+        self._followed.clear()
+
+    def _finish(self) -> None:
+        from segloop.corrections.journal_writer import Batch, Ending
+
+        deadline = time.monotonic() + LONGEST_END
+        for followed in self._followed.values():
+            while (self._follow(followed) or followed.base) and time.monotonic() < deadline:
+                if followed.base and self._writer is not None:
+                    self._writer.flush(0.1)
+            if followed.lane is None or self._writer is None:
+                continue
+            if followed.edits == followed.saved:
+                self._writer.end(followed.lane, Ending.DISCARD)
+            else:
+                self._writer.put(followed.lane, Batch(documents={"state": self._state(followed, closed=True)}))
+                if followed.lane.folder is not None:
+                    left = {"folder": str(followed.lane.folder), "edits": followed.edits}
+                    followed.touch.layer.metadata[LEFT] = left
+        if self._writer is not None:
+            self._writer.stop()
+
+    # layers
+
+    def _on_layers(self) -> None:
+        present = [layer for layer in self.watch.of_type(napari.layers.Labels) if is_journaled(layer)]
+        for layer in present:
+            followed = self._followed.get(layer)
+            if followed is None:
+                self._followed[layer] = self._take_up(layer)
+            else:
+                followed.gone_at = None
+        for layer in self._followed.keys() - set(present):
+            followed = self._followed[layer]
+            if followed.gone_at is None:
+                followed.gone_at = time.monotonic()
+
+    def _take_up(self, layer: napari.layers.Labels) -> Followed:
+        followed = Followed(Touch(layer), origin=self.session.origins.get(layer))
+        left = layer.metadata.pop(LEFT, None)
+        if left is not None:
+            # a dock that was closed while napari went on has kept a journal, which ends where that dock did
+            followed.replaces, followed.edits = Path(left["folder"]), left["edits"]
+            followed.touch.is_replaced = True
+        return followed
+
+    def _on_saving(self, layer: napari.layers.Labels) -> None:
+        followed = self._followed.get(layer)
+        if followed is not None:
+            self._follow(followed)
+            followed.saving = followed.edits
+
+    def _on_saved(self, layer: napari.layers.Labels) -> None:
+        followed = self._followed.get(layer)
+        if followed is not None:
+            followed.saved = followed.saving
+
+    # the beat
+
+    def _on_time(self) -> None:
+        more = False
+        if self._released:
+            return
+        try:
+            for layer, followed in list(self._followed.items()):
+                if followed.gone_at is not None and time.monotonic() - followed.gone_at > GONE_SECONDS:
+                    self._let_go(layer, followed)
+                else:
+                    more |= self._follow(followed)
+            self._tell_trouble()
+        except Exception as error:
+            # said once; the next beat may go well
+            if str(error) != self._error:
+                self._error = str(error)
+                self.fail(error)
+        finally:
+            self._timer.start(HURRY if more else TICK)
+
+    def _let_go(self, layer: napari.layers.Labels, followed: Followed) -> None:
+        """Discard the journal of a layer that the person removed; it can be put back by hand for some weeks."""
+        from segloop.corrections.journal_writer import Ending
+
+        del self._followed[layer]
+        followed.touch.close()
+        if followed.lane is not None:
+            self._get_writer().end(followed.lane, Ending.DISCARD)
+
+    def _follow(self, followed: Followed) -> bool:
+        """Put what was edited on its way to the disk; return whether there is more."""
+        touch = followed.touch
+        if touch.layer in self.session.unfinished:
+            touch.forget()
+            return False
+        if not self._ready:
+            return False
+        steps, layout = touch.look(), None
+        if touch.is_replaced:
+            layout = self._take_new_data(followed)
+            steps += layout is not None
+        else:
+            followed.origin = self.session.origins.get(touch.layer)
+        steps += self._look_at_review(followed)
+        if steps:
+            followed.edits += steps
+            followed.edited_at = datetime.now(UTC).isoformat(timespec="seconds")
+        if followed.lane is None:
+            if not (steps or touch.is_drawing):
+                return False
+            followed.lane = self._get_writer().begin(self.folder, touch.blocks)
+            touch.has_new_table = True
+            followed.base = deque(number for number in range(len(touch.blocks)) if number not in touch.touched)
+            layout = None
+        self._scan(followed)
+        batch = self._batch(followed)
+        batch.layout = layout
+        if batch:
+            self._get_writer().put(followed.lane, batch)
+        if followed.replaces is not None and followed.is_whole and self._get_writer().flush(0):
+            from segloop.corrections.journal_orphans import discard
+
+            with suppress(FileError):
+                discard(followed.replaces)
+            followed.replaces = None
+        waiting = bool(followed.base) and self._get_writer().backlog < MOST_WAITING
+        return bool(touch.touched or waiting or followed.unscanned)
+
+    def _take_new_data(self, followed: Followed) -> Any:
+        """Follow a layer that was given another array; return its layout, or None if it is a model's result."""
+        touch, origin = followed.touch, self.session.origins.get(followed.touch.layer)
+        before, followed.origin = followed.origin, origin
+        touch.forget()
+        touch.has_new_table = True
+        is_result = origin is not None and bool(origin.model) and followed.replaces is None
+        if is_result and (before is None or before.provenance is not origin.provenance):
+            if followed.lane is not None:
+                from segloop.corrections.journal_writer import Ending
+
+                self._get_writer().end(followed.lane, Ending.DISCARD)
+            followed.lane, followed.edits, followed.saved, followed.is_whole = None, 0, 0, False
+            followed.base.clear()
+            followed.put.clear()
+            return None
+        followed.unscanned.clear()
+        followed.is_whole = False
+        followed.base = deque(range(len(touch.blocks)))
+        return touch.blocks
+
+    def _look_at_review(self, followed: Followed) -> int:
+        review = describe_review(self.session, followed.touch.layer)
+        if review == followed.review:
+            return 0
+        before, followed.review = followed.review, review
+        return int(bool(before or review["whole"] or review["regions"]))
+
+    def _batch(self, followed: Followed) -> Batch:
+        from segloop.corrections.journal_writer import Batch
+
+        touch = followed.touch
+        most = max(1, MOST_BYTES // max(1, touch.blocks.block_bytes))
+        numbers = list(touch.touched)[:most]
+        if self._get_writer().backlog < MOST_WAITING:
+            while followed.base and len(numbers) < most:
+                numbers.append(followed.base.popleft())
+        blocks = touch.copy(numbers)
+        for number in numbers:
+            touch.touched.pop(number, None)
+        complete = not followed.is_whole and not followed.base and not touch.touched
+        followed.is_whole |= complete
+        documents = self._documents(followed)
+        return Batch(blocks, documents, complete)
+
+    def _documents(self, followed: Followed) -> dict[str, Any]:
+        """Return the documents that changed since they were last put."""
+        layer = followed.touch.layer
+        origin = self.session.origins.get(layer)
+        now = {
+            "layer": describe_layer(layer),
+            "origin": describe_origin(origin),
+            "image": self._describe_image(origin),
+            "review": followed.review,
+            "state": self._state(followed),
+        }
+        changed = {name: document for name, document in now.items() if followed.put.get(name) != document}
+        followed.put.update(changed)
+        if followed.touch.has_new_table:
+            followed.touch.has_new_table = False
+            changed["table"] = partial(describe_table, layer.features.copy())
+        return changed
+
+    def _describe_image(self, origin: Origin | None) -> dict[str, Any]:
+        image = origin.image() if origin is not None else None
+        if not isinstance(image, napari.layers.Image):
+            return {}
+        mark = self.marks.of(image)
+        return {
+            "shape": list(mark.shape),
+            "dtype": mark.dtype,
+            "source": mark.source,
+            "name": mark.name,
+            "fingerprint": mark.fingerprint,
+            "reader": image.source.reader_plugin or "",
+            "sample": list(image.source.sample or ()),
+        }
+
+    @staticmethod
+    def _state(followed: Followed, closed: bool = False) -> dict[str, Any]:
+        return {"edits": followed.edits, "edited": followed.edited_at, "closed": closed}
+
+    def _scan(self, followed: Followed) -> None:
+        """Look for blocks that changed without a word, a few at a time and not too often."""
+        touch, lane = followed.touch, followed.lane
+        now = time.monotonic()
+        if touch.suspected_at is not None and not followed.unscanned and not followed.base:
+            waited = now - followed.scanned_at
+            if waited > max(1.0, followed.scan_seconds / SCAN_SHARE) and isinstance(touch.layer.data, np.ndarray):
+                followed.unscanned.extend(range(len(touch.blocks)))
+                followed.scanned_at, followed.scan_seconds, touch.suspected_at = now, 0.0, None
+        if not followed.unscanned or lane is None:
+            return
+        from segloop.corrections.journal_writer import checksum
+
+        for _ in range(max(1, MOST_BYTES // 2 // max(1, touch.blocks.block_bytes))):
+            if not followed.unscanned:
+                break
+            number = followed.unscanned.popleft()
+            if number not in touch.touched and checksum(touch.layer.data[touch.blocks.place(number)]) != (
+                lane.checksums.get(number)
+            ):
+                touch.touched[number] = None
+        followed.scan_seconds += time.monotonic() - now
+
+    # the writer
+
+    def _get_writer(self) -> JournalWriter:
+        if self._writer is None:
+            from segloop.corrections.journal_writer import JournalWriter
+
+            self._writer = JournalWriter()
+        return self._writer
+
+    def _tell_trouble(self) -> None:
+        from segloop.corrections.journal_writer import explain_trouble
+
+        trouble = self._writer.trouble if self._writer is not None else None
+        text = explain_trouble(trouble) if trouble is not None else ""
+        if text != self._trouble:
+            self._trouble = text
+            self.trouble_changed.emit(text)
+
+
+def is_journaled(layer: napari.layers.Labels) -> bool:
+    """Whether edits of a layer would be lost with the program: not if they go into a file, as with Zarr on disk."""
+    if layer.multiscale:
+        return False
+    data = layer.data
+    if isinstance(data, np.memmap):
+        return data.mode == "c"
+    if isinstance(data, np.ndarray):
+        return True
+    # xarray around NumPy, and zarr in memory
+    in_memory = isinstance(getattr(data, "data", None), np.ndarray)
+    return in_memory or type(getattr(data, "store", None)).__name__ == "MemoryStore"
