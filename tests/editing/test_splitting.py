@@ -74,6 +74,22 @@ def test_seeds_share_a_dumbbell_at_its_waist(dumbbell):
     assert (parts[:, 42:][dumbbell[:, 42:]] == 2).all()
 
 
+@pytest.mark.parametrize("left", [(20, 8), (8, 22), (20, 22), (30, 14)])
+@pytest.mark.parametrize("right", [(20, 70), (5, 54), (20, 44), (36, 54)])
+def test_seeds_may_be_anywhere_in_their_part(dumbbell, left, right):
+    # lower than the waist, too: the flood of one must not run over into the other
+    parts = split_by_seeds(dumbbell, [left, right])
+    waist = dumbbell.sum(axis=0)[30:45].argmin() + 30
+    assert np.count_nonzero(parts[:, : waist - 2] == 2) == 0
+    assert np.count_nonzero(parts[:, waist + 3 :] == 1) == 0
+
+
+def test_pixels_outside_do_not_matter_and_the_border_is_no_outline_to_fear():
+    mask = np.ones((10, 40), bool)
+    parts = split_by_seeds(mask, [(0, 0), (9, 39)])
+    assert abs(int((parts == 1).sum()) - 200) <= 20 and (parts > 0).all()
+
+
 def test_each_seed_has_a_part(dumbbell):
     parts = split_by_seeds(dumbbell, [(20, 15), (20, 28), (20, 54)])
     assert [parts[20, x] for x in (15, 28, 54)] == [1, 2, 3]

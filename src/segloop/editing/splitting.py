@@ -45,6 +45,8 @@ def split_by_seeds(
 ) -> np.ndarray:
     """Share out an object between points inside it, along its waists: a watershed of the distance to its outline.
 
+    Where no waist is between two points, the pixels between them go to the nearer one.
+
     Parameters
     ----------
     mask : bool (…, Y, X)
@@ -59,14 +61,23 @@ def split_by_seeds(
     int32, shape of ``mask``
         0 outside the object, n for the part around the nth seed. Pieces without a seed belong to the nearest part.
     """
+    from skimage.morphology import local_maxima
     from skimage.segmentation import watershed
 
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[(slice(1, -1),) * mask.ndim]
-    markers = np.zeros(mask.shape, np.int32)
+    padded = np.pad(mask, 1)
+    inner = (slice(1, -1),) * mask.ndim
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(padded, sampling=spacing), 1.0)[inner]
+    # the hills of the distance: a seed low on a slope is to get its hill, not what another one leaves of it
+    peaks, _ = ndimage.label(local_maxima(depth) & mask, np.ones((3,) * mask.ndim))
+    hills = watershed(-depth, peaks, mask=mask)
+    parts = np.zeros(mask.shape, np.int32)
+    owners: dict[int, list[int]] = {}
     for number, seed in enumerate(seeds, 1):
-        markers[tuple(seed)] = number
-    parts = np.asarray(watershed(-depth, markers, mask=mask), np.int32)
-    return _spread(parts, mask)
+        owners.setdefault(int(hills[tuple(seed)]), []).append(number)
+    for hill, numbers in owners.items():
+        pixels = np.nonzero(hills == hill if hill else _at(seeds[numbers[0] - 1], mask.shape))
+        parts[pixels] = _nearest(np.array([seeds[number - 1] for number in numbers]), numbers, pixels, spacing)
+    return _spread(np.asarray(watershed(-depth, parts, mask=mask), np.int32), mask)
 
 
 def rasterize(line: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +90,23 @@ def rasterize(line: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.
     y, x = np.rint(np.concatenate(rows)).astype(int), np.rint(np.concatenate(columns)).astype(int)
     inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
     return y[inside], x[inside]
+
+
+def _at(pixel: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[tuple(pixel)] = True
+    return mask
+
+
+def _nearest(
+    seeds: np.ndarray, numbers: Sequence[int], pixels: tuple[np.ndarray, ...], spacing: Sequence[float] | None
+) -> np.ndarray:
+    """For each pixel the number of the seed that is nearest."""
+    if len(numbers) == 1:
+        return np.full(len(pixels[0]), numbers[0])
+    unit = np.ones(seeds.shape[1]) if spacing is None else np.asarray(spacing, float)
+    offsets = np.stack(pixels, 1)[:, None] - seeds[None]
+    return np.asarray(numbers)[((offsets * unit) ** 2).sum(axis=2).argmin(axis=1)]
 
 
 def _longer(line: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
