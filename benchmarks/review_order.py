@@ -1,21 +1,22 @@
 """How soon the order of "Review next" finds what is wrong, beside random order, by simulation on annotated images.
 
-    python benchmarks/review_order.py --data DATA --set nuclei:nuclei-maskrcnn --set phase_usiigaci:MODEL [--json out.json]
+    python benchmarks/review_order.py --data DATA --set nuclei:nuclei-maskrcnn --set worms_bbbc010:MODEL
 
-A model segments images that it was not trained on. What is wrong is told by the reference: objects without a partner of
-IoU 0.5 (and, as a stricter question, 0.7), both the reference's (missed) and the model's (extra). A wrong object is found
-when the region that holds its middle pixel is looked at. Regions of all images of a set are in one queue, as slices of a
-stack would be; "per image" is the mean over images with five wrong objects or more, each with a queue of its own.
+A model segments images that it was not trained on. What is wrong is told by the reference: objects without a partner
+of IoU 0.5 (and, as a stricter question, 0.7), both the reference's (missed) and the model's (extra). A wrong object
+is found when the region that holds its middle pixel is looked at. Regions of all images of a set are in one queue,
+as slices of a stack would be; "per image" is the mean over images with five wrong objects or more, each with a queue
+of its own.
 
-Columns: 50 % and 80 %, the share of regions looked at until so many of the wrong objects are found; "sooner", that share
-in random order (the mean of a hundred) over it; position, the mean place of a wrong object in the queue (random: 0.50);
-"no empty", regions without any object or candidate left out of both orders; least, the 50 % column of an order that
-knows the reference.
+Columns: regions; wrong, objects to be found; 50 % and 80 %, the share of regions looked at until so many of them are
+found; sooner, that share in random order (the mean of a hundred) over it; "effort", the same with each region
+weighted by one glance at itself and one at each object or candidate in it; position, the mean place of a wrong object
+in the queue (random: 0.50); least, the 50 % column of an order that knows the reference.
 
 ``--without-candidates`` judges by labels alone, as labels from elsewhere are.
 
-A set is FOLDER:MODEL, a folder of DATA with ``images`` and ``labels``; ``nuclei`` is fold 0 of ``nuclei_dsb2018``. Of other
-folders the first images (``--skip``, 10) are left out: the model may have been trained on those.
+A set is FOLDER:MODEL, a folder of DATA with ``images`` and ``labels``; ``nuclei`` is fold 0 of ``nuclei_dsb2018``.
+Of other folders the first images (``--skip``, 10) are left out: the model may have been trained on those.
 """
 
 from __future__ import annotations
@@ -44,16 +45,18 @@ SHUFFLES = 100
 
 @dataclass(frozen=True)
 class Queue:
-    """Regions in the order of looking: how many wrong objects each holds, and whether it holds anything at all."""
+    """Regions in the order of looking: how many wrong objects each holds, and the effort of looking at it."""
 
     wrong: np.ndarray
-    empty: np.ndarray
-    expected: np.ndarray
+    effort: np.ndarray
+    worth: np.ndarray
 
-    def until(self, share: float) -> float:
-        """Share of regions looked at until ``share`` of the wrong objects are found."""
+    def until(self, share: float, effort: bool = False) -> float:
+        """Share of regions, or of effort, until ``share`` of the wrong objects are found."""
         found = np.cumsum(self.wrong)
-        return float((np.searchsorted(found, share * found[-1]) + 1) / len(found))
+        place = int(np.searchsorted(found, share * found[-1]))
+        spent = self.effort if effort else np.ones(len(self.effort))
+        return float(spent[: place + 1].sum() / spent.sum())
 
     @property
     def position(self) -> float:
@@ -62,12 +65,15 @@ class Queue:
         return float((places * self.wrong).sum() / self.wrong.sum())
 
     def taken(self, index: np.ndarray) -> Queue:
-        return Queue(self.wrong[index], self.empty[index], self.expected[index])
+        """The same regions in another order."""
+        return Queue(self.wrong[index], self.effort[index], self.worth[index])
 
-    def shuffled(self, share: float) -> float:
+    def shuffled(self, share: float, effort: bool = False) -> float:
         """:meth:`until` in random order, the mean of many."""
         rng = np.random.default_rng(0)
-        return float(np.mean([self.taken(rng.permutation(len(self.wrong))).until(share) for _ in range(SHUFFLES)]))
+        return float(
+            np.mean([self.taken(rng.permutation(len(self.wrong))).until(share, effort) for _ in range(SHUFFLES)])
+        )
 
 
 def middles(labels: np.ndarray, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -88,33 +94,27 @@ def queue_of(route: Route, item: Corrected, threshold: float) -> Queue:
     for labels, numbers in ((item.reference, matching.missed), (item.labels, matching.extra)):
         for place in middles(labels, numbers):
             wrong[number_at[place]] += 1
-    empty = np.array([not region.things for region in route.regions])
-    return Queue(wrong, empty, np.array([region.expected for region in route.regions]))
+    effort = np.array([region.effort for region in route.regions])
+    return Queue(wrong, effort, np.array([region.expected for region in route.regions]) / effort)
 
 
 def score(queues: list[Queue]) -> dict[str, float]:
     """One row of the table."""
-    whole = Queue(*(np.concatenate([getattr(q, name) for q in queues]) for name in ("wrong", "empty", "expected")))
-    ordered = whole.taken(np.argsort(-whole.expected, kind="stable"))
-    full = ordered.taken(~ordered.empty)
+    whole = Queue(*(np.concatenate([getattr(q, name) for q in queues]) for name in ("wrong", "effort", "worth")))
+    ordered = whole.taken(np.argsort(-whole.worth, kind="stable"))
+    row: dict[str, float] = {"regions": len(ordered.wrong), "wrong": int(ordered.wrong.sum())}
+    for share in (0.5, 0.8):
+        for effort in (False, True):
+            name = f"{share:.0%}" + (" effort" if effort else "")
+            row[name] = ordered.until(share, effort)
+            row[f"sooner {name}"] = ordered.shuffled(share, effort) / row[name]
+    row["position"] = ordered.position
+    row["least 50%"] = ordered.taken(np.argsort(-ordered.wrong, kind="stable")).until(0.5)
     single = [queue for queue in queues if queue.wrong.sum() >= ENOUGH]
-    return {
-        "regions": len(ordered.wrong),
-        "wrong": int(ordered.wrong.sum()),
-        "50 %": ordered.until(0.5),
-        "sooner 50 %": ordered.shuffled(0.5) / ordered.until(0.5),
-        "80 %": ordered.until(0.8),
-        "sooner 80 %": ordered.shuffled(0.8) / ordered.until(0.8),
-        "position": ordered.position,
-        "no empty 50 %": full.until(0.5),
-        "no empty sooner": full.shuffled(0.5) / full.until(0.5),
-        "least 50 %": ordered.taken(np.argsort(-ordered.wrong, kind="stable")).until(0.5),
-        "images": len(single),
-        "per image 50 %": float(np.mean([queue.until(0.5) for queue in single])),
-        "per image sooner": float(
-            np.mean([queue.shuffled(0.5) for queue in single]) / np.mean([queue.until(0.5) for queue in single])
-        ),
-    }
+    row["images"] = len(single)
+    row["per image 50%"] = float(np.mean([queue.until(0.5) for queue in single]))
+    row["per image sooner"] = float(np.mean([queue.shuffled(0.5) for queue in single])) / row["per image 50%"]
+    return row
 
 
 def main() -> None:

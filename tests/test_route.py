@@ -46,9 +46,9 @@ def test_regions_cover_every_pixel_and_every_thing_once(rng, count, things):
             assert region.columns.start <= center[1] < region.columns.stop
     assert (covered == 1).all()
     assert sorted(thing for region in regions for thing in region.things) == list(range(count))
-    expected = [region.expected for region in regions]
-    assert expected == sorted(expected, reverse=True)
-    assert sum(expected) == pytest.approx(doubts.probability.sum())
+    worth = [region.expected / (1 + len(region.things)) for region in regions]
+    assert worth == sorted(worth, reverse=True)
+    assert sum(region.expected for region in regions) == pytest.approx(doubts.probability.sum())
 
 
 def test_regions_hold_few_things_where_they_lie_apart(rng):

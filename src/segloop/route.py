@@ -1,4 +1,4 @@
-"""Route: the regions of an image that a person looks through, those first in which most is probably wrong.
+"""Route: the regions of an image that a person looks through, first those where most is found for the effort.
 
 Regions cover every plane exactly once. They hold about equally many things, so that each is about the same work, and
 their borders run between objects where they can.
@@ -17,14 +17,14 @@ from segloop.candidates import Candidates, ClassScores
 from segloop.doubt import Doubts, examine, uncertain_pixels
 from segloop.events import Event, PlaneExamined
 
-THINGS = 2
+THINGS = 1
 """Most things in a region, unless they lie too close together to be parted."""
 
 SPAN = 8.0
 """Longest side of a region, in diameters of typical objects: so much can be seen at a glance."""
 
 LEAST_SIDE = 16
-"""No region is cut into parts narrower than this, in pixels."""
+"""No region is cut into parts narrower than this, in pixels, or than a typical object."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Region:
     things: tuple[int, ...]
     objects: int
     expected: float
+
+    @property
+    def effort(self) -> int:
+        """What looking at it takes: a glance at the region, and one at each thing."""
+        return 1 + len(self.things)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +143,7 @@ def _mean(sums: np.ndarray, region: Region) -> float:
 
 
 def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS) -> list[Region]:
-    """Cut planes into regions, and put those first in which most is probably wrong; equal ones in reading order.
+    """Cut planes into regions, and put those first in which most is probably wrong for the effort of looking at them.
 
     Parameters
     ----------
@@ -154,13 +159,14 @@ def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS
     shown = doubts.labels > 0
     sides = (doubts.boxes[:, 2:] - doubts.boxes[:, :2]).max(axis=1)
     typical = float(np.median(sides[shown])) if shown.any() else max(shape[1:]) / SPAN / 4
+    least = max(LEAST_SIDE, round(typical)) if shown.any() else LEAST_SIDE
     longest = max(4 * LEAST_SIDE, round(SPAN * typical))
     regions = []
     for plane in range(shape[0]):
         waiting = [(0, 0, shape[1], shape[2], np.flatnonzero(doubts.planes == plane))]
         while waiting:
             top, left, bottom, right, members = waiting.pop()
-            cut = _cut((top, left, bottom, right), doubts.boxes[members], centers[members], things, longest)
+            cut = _cut((top, left, bottom, right), doubts.boxes[members], centers[members], things, least, longest)
             if cut is None:
                 order = members[np.argsort(-probability[members], kind="stable")]
                 inside = tuple(order.tolist())
@@ -173,11 +179,11 @@ def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS
             ends[axis] = starts[axis] = place
             waiting.append((*starts, bottom, right, members[~below]))
             waiting.append((top, left, *ends, members[below]))
-    return sorted(regions, key=lambda region: -region.expected)
+    return sorted(regions, key=lambda region: -region.expected / region.effort)
 
 
 def _cut(
-    region: tuple[int, int, int, int], boxes: np.ndarray, centers: np.ndarray, things: int, longest: int
+    region: tuple[int, int, int, int], boxes: np.ndarray, centers: np.ndarray, things: int, least: int, longest: int
 ) -> tuple[int, int] | None:
     """Where to cut a region in two: axis and first pixel of the second part; None if it stays whole.
 
@@ -194,9 +200,9 @@ def _cut(
     best: tuple[float, float, int, int] | None = None
     share = max(1, len(boxes) // 3) if len(boxes) > things else 0
     for axis in (0, 1):
-        if sides[axis] < 2 * LEAST_SIDE or (len(boxes) <= things and sides[axis] <= longest):
+        if sides[axis] < 2 * least or (len(boxes) <= things and sides[axis] <= longest):
             continue
-        low, high = starts[axis] + LEAST_SIDE, starts[axis] + sides[axis] - LEAST_SIDE
+        low, high = starts[axis] + least, starts[axis] + sides[axis] - least
         middle = starts[axis] + sides[axis] / 2
         places = np.unique(np.clip(np.concatenate([boxes[:, axis], boxes[:, axis + 2], [middle]]), low, high))
         below = np.searchsorted(np.sort(centers[:, axis]), places)

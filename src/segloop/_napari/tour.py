@@ -44,6 +44,24 @@ class Tour:
         return None if self.current is None else self.route.regions[self.current]
 
     @property
+    def extent(self) -> tuple[slice, slice]:
+        """Rows and columns that the region and all its things take up."""
+        region = self.region
+        if region is None:
+            raise ValueError("no region is being looked at; call advance() first")
+        boxes = self.route.doubts.boxes[list(region.things)]
+        corners = np.array([region.rows.start, region.columns.start, region.rows.stop, region.columns.stop])
+        top, left = np.vstack([boxes, corners])[:, :2].min(axis=0).tolist()
+        bottom, right = np.vstack([boxes, corners])[:, 2:].max(axis=0).tolist()
+        return slice(top, bottom), slice(left, right)
+
+    @property
+    def object_side(self) -> float:
+        """Longer side of the box of a typical object, in pixels."""
+        boxes = self.route.doubts.boxes[self.route.doubts.labels > 0]
+        return float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1))) if len(boxes) else 12.0
+
+    @property
     def regions(self) -> tuple[int, int]:
         """Regions that are reviewed, and all."""
         return int(self._reviewed.sum()), len(self._reviewed)

@@ -25,8 +25,8 @@ KEYS = {"J": "go_on", "K": "vouch"}
 CONTEXT = 1.6
 """Side of what is shown, in sides of the region: its surroundings say a lot."""
 
-LEAST_SHOWN = 48
-"""Pixels: side of the least that is shown."""
+LEAST_SHOWN = 4
+"""Objects of the usual size side by side: the least that is shown."""
 
 LINE = 80
 """Letters in a line of text on the canvas."""
@@ -207,7 +207,7 @@ class TourStep(Step):
         why = tour.route.why(region, gone)
         self.panel.show_why(why)
         if move:
-            self._go_to(layer, place, region.rows, region.columns)
+            self._go_to(layer, place, *tour.extent, LEAST_SHOWN * tour.object_side)
             doubts = tour.route.doubts
             labels = [int(doubts.labels[thing]) for thing in region.things if thing not in gone]
             if labels and labels[0]:
@@ -218,7 +218,9 @@ class TourStep(Step):
     def _show_progress(self, tour: Tour) -> None:
         self.panel.show_progress(tour.regions, tour.objects, tour.time_left)
 
-    def _go_to(self, layer: napari.layers.Labels, place: tuple[int, ...], rows: slice, columns: slice) -> None:
+    def _go_to(
+        self, layer: napari.layers.Labels, place: tuple[int, ...], rows: slice, columns: slice, least: float
+    ) -> None:
         viewer = self.viewer
         viewer.dims.ndisplay = 2
         ndim, offset = layer.ndim, viewer.dims.ndim - layer.ndim
@@ -230,7 +232,7 @@ class TourStep(Step):
             viewer.dims.set_point(axis + offset, world[0, axis])
         low, high = world[:, -2:].min(axis=0), world[:, -2:].max(axis=0)
         pixel = np.abs(np.asarray(layer.scale[-2:], float))
-        shown = np.maximum(CONTEXT * (high - low), LEAST_SHOWN * pixel)
+        shown = np.maximum(CONTEXT * (high - low), least * pixel)
         viewer.scene.camera.center = (0.0, *(low + high) / 2)
         viewer.scene.camera.zoom = float(np.min(np.asarray(viewer.canvas.size, float) / shown))
         viewer.layers.selection.active = layer
