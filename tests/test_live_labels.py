@@ -52,11 +52,14 @@ class Picture:
         written = 0
         taken = int(self.data.max())
         for area in self.live.change(Thresholds(**values), self.held, self.walls, self.read, taken):
-            current = self.read(area).astype(np.int64)
-            changed = self.live.redraw(area, current)
+            before = self.read(area).copy()
+            changed = self.live.redraw(area, self.read(area))
+            different = self.read(area) != before
+            written += int(different.sum())
+            assert (changed is None) == (not different.any())
             if changed:
-                written += int((self.read(area)[changed] != current[changed]).sum())
-                self.read(area)[changed] = current[changed]
+                different[changed] = False
+            assert not different.any()
         return written
 
     def paint(self, label: int, plane: int, rows: slice, columns: slice) -> None:

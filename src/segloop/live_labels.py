@@ -10,7 +10,7 @@ import numpy as np
 
 from segloop.candidates import Candidates, Chosen
 from segloop.compiled import compiled
-from segloop.painting import pixel_regions
+from segloop.painting import frozen, paint, pixel_regions
 
 BLOCK = 256
 """Side, in pixels, of the blocks in which labels are brought up to date."""
@@ -91,6 +91,8 @@ class LiveLabels:
         # a piece of each object, for its score and class
         self._piece = np.zeros(count, np.int64)
         self._piece[candidates.objects[::-1]] = np.arange(len(candidates))[::-1]
+        self._by_object = np.argsort(candidates.objects, kind="stable")
+        self._starts = np.searchsorted(candidates.objects[self._by_object], np.arange(count + 1))
         self._regions = pixel_regions(candidates.boxes, candidates.shape[1:])
         self._chosen = candidates.choose(thresholds.score, thresholds.overlap, thresholds.min_area)
         self._numbers = np.zeros(count, np.int64)
@@ -104,13 +106,15 @@ class LiveLabels:
         self.complete = True
         """False when the image could not hold numbers for all objects that thresholds ask for."""
         self._walls: frozenset[tuple[int, int, int, int, int]] = frozenset()
+        self._tables = self._lookups()
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         found = self.candidates
         arrays = (found.boxes, found.scores, found.classes, found.masks, found.objects, found.planes)
-        return sum(a.nbytes for a in (*arrays, self._piece, self._regions, self._numbers, self._shown, self._held))
+        own = (self._piece, self._by_object, self._starts, self._regions, self._numbers, self._shown, self._held)
+        return sum(a.nbytes for a in (*arrays, *own))
 
     def __len__(self) -> int:
         return len(self._piece)
@@ -212,6 +216,7 @@ class LiveLabels:
         self._chosen = chosen = _only(chosen, keep)
         self._shown = np.zeros_like(before)
         self._shown[self._objects(chosen)] = True
+        self._tables = self._lookups()
         changed = (before != self._shown) | (was_held != now_held)
         regions = [
             (int(self.candidates.planes[piece]), *self._regions[piece].tolist())
@@ -221,26 +226,41 @@ class LiveLabels:
         return self._blocks(regions)
 
     def redraw(self, area: Area, current: np.ndarray) -> tuple[slice, slice] | None:
-        """Bring a block up to date, in place; returns what of it changed, or None if nothing did.
+        """Bring a block up to date, in place; returns the part of it that changed, or None if nothing did.
 
         Parameters
         ----------
         area : Area
-        current : int64 (rows, columns)
-            The block's pixels.
+        current : integers (rows, columns)
+            The block's pixels; a view will do.
         """
         drawn = self.candidates.draw(self._chosen, area.plane, area.rows, area.columns)
+        top, left, bottom, right = _lay(current, drawn, *self._tables)
+        return (slice(top, bottom), slice(left, right)) if bottom > top else None
+
+    def warm_up(self, kind: np.dtype) -> None:
+        """Have everything compiled that label images of a type of integers need: the first move is not to wait."""
+        self.change(self.thresholds, set(), [], lambda area: np.zeros((1, 1), np.int64))
+        area = Area(0, slice(0, 2), slice(0, 2))
+        whole = np.zeros((4, 4), kind)
+        for block in (whole[1:3, 1:3], np.zeros((2, 2), kind)):
+            drawn = np.zeros(block.shape, np.uint32)
+            _lay(block, drawn, *self._tables)
+            found = self.candidates
+            boxes, masks = frozen(found.boxes, np.float32), frozen(found.masks, np.uint8)
+            _cover(block, self._tables[1], 0, 0, boxes, masks, frozen(np.zeros(0, np.int64), np.int64))
+        self.candidates.draw(self._chosen, area.plane, area.rows, area.columns)
+
+    def _lookups(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What :func:`_lay` looks up: the number of each object drawn, which numbers are free, and which are gone."""
         objects = self._objects(self._chosen)
         wanted = np.zeros(len(objects) + 1, np.int64)
         wanted[1:] = np.where(self._held[objects], -1, self._numbers[objects])
-        free = np.zeros(self._next, bool)
+        free, gone = np.zeros(self._next, bool), np.zeros(self._next, bool)
         free[self._numbers[~self._held]] = True
-        free[0] = True
-        gone = np.zeros(self._next, bool)
         gone[self._numbers[~self._held & ~self._shown]] = True
-        gone[0] = False
-        top, left, bottom, right = _lay(current, drawn, wanted, free, gone)
-        return (slice(top, bottom), slice(left, right)) if bottom > top else None
+        free[0], gone[0] = True, False
+        return wanted, free, gone
 
     def table(self, read: Read) -> list[tuple[int, float, int, int]]:
         """Label, score, class and visible pixels of each object that is shown and not held."""
@@ -265,10 +285,8 @@ class LiveLabels:
 
     def mask(self, number: int) -> Mask:
         """An object as the model sees it."""
-        pieces = np.flatnonzero(self.candidates.objects == number)
-        top, left = self._regions[pieces, :2].min(axis=0).tolist()
-        bottom, right = self._regions[pieces, 2:].max(axis=0).tolist()
-        area = Area(int(self.candidates.planes[pieces[0]]), slice(top, bottom), slice(left, right))
+        pieces = self._pieces(number)
+        area = self._area_of(pieces)
         alone = replace(
             self._chosen,
             index=pieces[:1],
@@ -328,6 +346,17 @@ class LiveLabels:
         mask = self.mask(number)
         return bool(mask.inside[row - mask.area.rows.start, column - mask.area.columns.start])
 
+    def _pieces(self, number: int) -> np.ndarray:
+        return self._by_object[self._starts[number] : self._starts[number + 1]]
+
+    def _area_of(self, pieces: np.ndarray) -> Area:
+        regions = self._regions
+        if len(pieces) == 1:
+            return self._area(pieces[0])
+        top, left = regions[pieces, :2].min(axis=0).tolist()
+        bottom, right = regions[pieces, 2:].max(axis=0).tolist()
+        return Area(int(self.candidates.planes[pieces[0]]), slice(top, bottom), slice(left, right))
+
     def _area(self, piece: int | np.integer) -> Area:
         top, left, bottom, right = self._regions[piece].tolist()
         return Area(int(self.candidates.planes[piece]), slice(top, bottom), slice(left, right))
@@ -362,16 +391,20 @@ class LiveLabels:
             )
         near &= ~self._held[objects]
         self._near_walls = set(objects[near].tolist())
-        numbers = np.array(sorted(held), np.int64)
+        lookup = np.zeros(max(held, default=0) + 1, bool)
+        lookup[list(held)] = True
+        boxes, masks = frozen(self.candidates.boxes, np.float32), frozen(self.candidates.masks, np.uint8)
+        thresholds = self.thresholds
         for place in np.flatnonzero(near):
-            mask = self.mask(int(objects[place]))
-            inside = int(mask.inside.sum())
-            covered = int((mask.inside & np.isin(read(mask.area), numbers)).sum())
-            shut = closed is not None and bool((mask.inside & closed(mask.area)).any())
-            thresholds = self.thresholds
-            blocked[place] = (
-                shut or inside - covered < max(1, thresholds.min_area) or covered > thresholds.overlap * inside
+            pieces = self._pieces(int(objects[place]))
+            area = self._area_of(pieces)
+            inside, covered = _cover(
+                read(area), lookup, area.rows.start, area.columns.start, boxes, masks, frozen(pieces, np.int64)
             )
+            blocked[place] = inside - covered < max(1, thresholds.min_area) or covered > thresholds.overlap * inside
+            if closed is not None and not blocked[place]:
+                mask = self.mask(int(objects[place]))
+                blocked[place] = bool((mask.inside & closed(area)).any())
         return blocked
 
     def _blocks(self, regions: Sequence[tuple[int, int, int, int, int]]) -> list[Area]:
@@ -421,7 +454,7 @@ def _lay(current, drawn, wanted, free, gone):  # type: ignore[no-untyped-def]
         for column in range(width):
             now = current[row, column]
             new = wanted[drawn[row, column]]
-            if now >= len(free) or not free[now]:
+            if now < 0 or now >= len(free) or not free[now]:
                 continue
             if new < 0:
                 new = 0 if gone[now] else now
@@ -430,3 +463,20 @@ def _lay(current, drawn, wanted, free, gone):  # type: ignore[no-untyped-def]
                 top, bottom = min(top, row), max(bottom, row + 1)
                 left, right = min(left, column), max(right, column + 1)
     return top, left, bottom, right
+
+
+@compiled
+def _cover(window, held, top, left, boxes, masks, pieces):  # type: ignore[no-untyped-def]
+    """Pixels of an object in a window that begins at (``top``, ``left``), and how many of them have held numbers."""
+    scratch = np.zeros(window.shape, np.uint8)
+    for piece in pieces:
+        paint(scratch, top, left, masks[piece], boxes[piece], np.uint8(0), np.uint8(1))
+    inside = covered = 0
+    for row in range(window.shape[0]):
+        for column in range(window.shape[1]):
+            if scratch[row, column]:
+                inside += 1
+                now = window[row, column]
+                if now >= 0 and now < len(held) and held[now]:
+                    covered += 1
+    return inside, covered

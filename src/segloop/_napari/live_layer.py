@@ -125,26 +125,27 @@ class LiveLayer:
         if self._reviewed is not None:
             walls, closed = walls + self._reviewed_walls(), self._read_reviewed
         for area in self.live.change(thresholds, held, walls, self.read, taken, closed):
-            before = self.read(area)
-            current = before.astype(np.int64)
-            part = self.live.redraw(area, current)
+            block = self.read(area)
+            before = None if area.bounds in self._before else block.copy()
+            part = self.live.redraw(area, block)
             if part is None:
                 continue
-            self._before.setdefault(area.bounds, (area, before.copy()))
-            rows, columns = part
-            inner = type(area)(
-                area.plane,
-                slice(area.rows.start + rows.start, area.rows.start + rows.stop),
-                slice(area.columns.start + columns.start, area.columns.start + columns.stop),
-            )
-            block = current[part].astype(layer.data.dtype)
-            layer.data[self.place.block(inner.plane, inner.rows, inner.columns)] = (
-                block if self.place.rows_first else block.T
-            )
+            if before is not None:
+                self._before[area.bounds] = area, before
+            if not isinstance(layer.data, np.ndarray):
+                self._write(area, block, part)
             changed = True
         if changed:
             layer.refresh(extent=False, thumbnail=False, highlight=False)
         return changed
+
+    def _write(self, area: Area, block: np.ndarray, part: tuple[slice, slice]) -> None:
+        """Write the part of a block that changed into an array that gives copies."""
+        rows, columns = (
+            slice(own.start + side.start, own.start + side.stop) for own, side in zip((area.rows, area.columns), part)
+        )
+        changed = block[part] if self.place.rows_first else block[part].T
+        self.layer.data[self.place.block(area.plane, rows, columns)] = changed
 
     def settle(self) -> tuple[Redrawn, ...]:
         """What was drawn since the last time; the table of objects is brought up to date."""

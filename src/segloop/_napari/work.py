@@ -28,6 +28,7 @@ from segloop.settings import AUTO
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segloop.candidates import ClassScores
     from segloop.corrections import Entry
     from segloop.io import HiddenPart
     from segloop.labels import Labels
@@ -91,6 +92,8 @@ class Segmented:
         Whether all tiles were done.
     live : LiveLabels or None
         The candidates of objects, so that thresholds can be moved; None for classes.
+    scores : ClassScores or None
+        The scores of a semantic model, so that a review knows where it hesitated.
     """
 
     labels: np.ndarray
@@ -102,6 +105,7 @@ class Segmented:
     complete: bool
     provenance: dict[str, Any]
     live: LiveLabels | None = None
+    scores: ClassScores | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ def segment_image(
         score = loaded.spec.score_threshold if settings.score is AUTO else settings.score
         thresholds = Thresholds(score, settings.overlap, settings.min_area)
         live = LiveLabels(found, thresholds, np.iinfo(labels.dtype).max)
+        live.warm_up(labels.dtype)
     return Segmented(
         labels,
         result.labels.classes,
@@ -172,6 +177,7 @@ def segment_image(
         result.complete,
         provenance if result.complete else {**provenance, "complete": False},
         live,
+        None if isinstance(result.candidates, Candidates) else result.candidates,
     )
 
 
