@@ -218,3 +218,22 @@ def test_keys_are_free_in_napari(touring):
         binding = KeyBinding.from_str(key)
         assert binding in layer.keymap
         assert not any(binding in keymap for keymap in (Labels.class_keymap, type(viewer).class_keymap, viewer.keymap))
+
+
+def test_a_semantic_result_is_looked_at_where_the_model_hesitates(dock, blobs, qtbot, untrained, errors):
+    dock.session.reload_models()
+    dock._viewer.add_image(np.pad(blobs, 64))
+    dock.session.choose_model(untrained)
+    dock.segment_step.run()
+    qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
+    layer = dock.tour_step.labels
+    uncertain = 1 - dock.session.scores[layer].scores[0].max(axis=0) / 255
+    qtbot.mouseClick(dock.correct.tour.next, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.correct.tour.right.isEnabled(), timeout=PATIENCE)
+    tour = dock.tour_step.tour
+    means = [uncertain[region.rows, region.columns].mean() for region in tour.route.regions]
+    assert len(means) > 4
+    np.testing.assert_allclose([region.expected for region in tour.route.regions], means, atol=1e-6)
+    assert means == sorted(means, reverse=True)
+    assert dock.correct.tour.why.text() == f"The model is not sure of the class of {means[0]:.0%} of these pixels"
+    assert errors == []

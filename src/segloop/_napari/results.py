@@ -139,3 +139,6 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
         before.close()
     if segmented.live is not None:
         session.live[layer] = LiveLayer(layer, segmented.live, run.place, run.model, run.settings)
+    session.scores.pop(layer, None)
+    if segmented.scores is not None and run.place.rows_first:
+        session.scores[layer] = segmented.scores

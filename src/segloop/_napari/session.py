@@ -16,6 +16,7 @@ from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
     from segloop._napari.live_layer import LiveLayer
+    from segloop.candidates import ClassScores
 
 DEFAULT_SET = "my-corrections"
 
@@ -81,6 +82,8 @@ class Session:
         self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
         # layers whose candidates are kept
         self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()
+        # those that a semantic model made, and how sure it was of each pixel
+        self.scores: weakref.WeakKeyDictionary[Labels, ClassScores] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet
         self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
 

@@ -138,8 +138,9 @@ class TourStep(Step):
 
         data = layer.data.copy() if isinstance(layer.data, np.ndarray) else layer.data
         origin = self.session.origins[layer]
-        live = self.session.live.get(layer)
-        found = live.live.candidates if live is not None and live.fits and live.place.rows_first else None
+        live, found = self.session.live.get(layer), self.session.scores.get(layer)
+        if live is not None and live.fits and live.place.rows_first:
+            found = live.live.candidates
         self.panel.show_why("Looking for what may be wrong …", "hint")
         self.job = self.begin(
             "SegLoop: review",
