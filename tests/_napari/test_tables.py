@@ -24,23 +24,31 @@ def test_napari_finds_the_row_of_a_label():
     assert "score: 0.8" in layer.get_status((0, 3), world=True)["coordinates"].replace("0.80", "0.8")
 
 
-def test_the_table_follows_edits():
+def test_rows_are_changed_added_and_taken_away():
+    table = features.from_objects(OBJECTS).assign(extra=[0.1, 0.2, 0.3])
+    new = {"index": 7, "label": 7, "class": "nucleus", "score": np.nan, "area": 1, "origin": "added"}
+    changed = features.with_rows(table, {3: {**dict(table.iloc[2]), "area": 2, "origin": "edited"}, 2: None, 7: new})
+    by_label = changed.set_index("label")
+    assert by_label["origin"].to_dict() == {1: "model", 3: "edited", 7: "added"}
+    assert by_label["area"].to_dict() == {1: 4, 3: 2, 7: 1}
+    assert by_label["extra"].to_dict() == {1: 0.1, 3: 0.3, 7: pytest.approx(np.nan, nan_ok=True)}
+    assert changed.dtypes["area"] == table.dtypes["area"]
+    assert len(features.with_rows(table, dict.fromkeys((1, 2, 3)))) == 0
+
+
+def test_what_a_table_says_wrong():
     table = features.from_objects(OBJECTS)
-    edited = DATA.copy()
-    edited[2, 1] = 0
-    edited[0, 2] = 7
-    edited[edited == 2] = 0
-    table = features.follow_edits(table, edited, "nucleus")
-    assert table.set_index("label")["origin"].to_dict() == {1: "model", 3: "edited", 7: "added"}
-    assert table.set_index("label")["area"].to_dict() == {1: 4, 3: 2, 7: 1}
-    assert table.set_index("label")["class"].to_dict() == {1: "nucleus", 3: "nucleus", 7: "nucleus"}
+    rows = features.disagreeing(table, {1: 4, 2: 9, 8: 1})
+    assert rows[3] is None and rows[2]["area"] == 9 and rows[2]["score"] == 0.8
+    assert set(rows) == {2, 3}
 
 
-def test_the_table_of_foreign_labels_is_made():
-    table = features.follow_edits(Labels(DATA).features, DATA, "object")
-    assert list(table["index"]) == [1, 2, 3]
-    assert set(table["origin"]) == {"added"}
-    assert len(features.follow_edits(table, np.zeros_like(DATA))) == 0
+def test_foreign_tables_keep_their_columns():
+    assert list(features.by_label(Labels(DATA).features)) == list(features.COLUMNS)
+    table = features.by_label(pd.DataFrame({"Circ.": [0.0, 0.5, 0.6]}))
+    assert table["index"].tolist() == [0, 1, 2]
+    assert table.loc[1, ["Circ.", "origin"]].tolist() == [0.5, "draft"]
+    assert features.by_label(features.from_objects(OBJECTS)).equals(features.from_objects(OBJECTS))
 
 
 def test_classes():
