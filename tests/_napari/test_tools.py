@@ -16,6 +16,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QInputDialog
 
 from segloop._napari import pointing
+from segloop._napari.live_layer import Redrawn
 from segloop._napari.session import Origin
 from segloop._napari.tools import NOT_OBJECTS, TOOLS, Group, show_key
 
@@ -264,6 +265,39 @@ def test_the_brush_and_undo_keep_the_table(drawn, qtbot):
     assert "edited" in drawn.dock.correct.object_text.text()
     drawn.undo()
     qtbot.waitUntil(lambda: drawn.layer.features.set_index("index").loc[2, "origin"] == "draft", timeout=PATIENCE)
+
+
+def test_thresholds_and_tools_share_one_index(drawn, plane):
+    box = (slice(50, 80), slice(90, 110))
+    before = drawn.pixels()[box]
+    drawn.layer.data[box] = 0
+    drawn.dock.session.redrawn.emit(drawn.layer, (Redrawn(box, before, np.zeros_like(before)),))
+    assert drawn.step.ledger.index.numbers == [1, 2, 4, 5]
+    drawn.layer.data[box] = 7
+    drawn.dock.session.redrawn.emit(drawn.layer, (Redrawn(box, np.zeros_like(before), np.full_like(before, 7)),))
+    drawn.layer.refresh()
+    drawn.hand.click(drawn.layer, 60, 100)
+    drawn.hand.key(Qt.Key.Key_D)
+    np.testing.assert_array_equal(drawn.pixels(), np.where(plane == 3, 0, plane))
+
+
+def test_the_dock_is_closed_while_a_tool_has_the_mouse(drawn, plane, qtbot):
+    drawn.hand.key(Qt.Key.Key_S)
+    drawn.viewer.window.remove_dock_widget(drawn.dock)
+    drawn.dock.deleteLater()
+    qtbot.wait(50)
+    layer = drawn.layer
+    assert layer.mouse_pan
+    assert not any(KeyBinding.from_str(tool.key) in layer.keymap for tool in TOOLS)
+    drawn.hand.drag(layer, (45, 80), (85, 80))
+    drawn.hand.click(layer, 60, 100)
+    np.testing.assert_array_equal(drawn.pixels(), plane)
+    assert layer.selected_label == 1
+
+
+def test_napari_itself_refuses_a_number_that_does_not_fit(drawn):
+    with pytest.raises(ValueError, match="256 is out of bounds for dtype uint8"):
+        drawn.layer.selected_label = 256
 
 
 def test_copy_and_fill_between_in_a_stack(stacked, plane):
