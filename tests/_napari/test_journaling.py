@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 from segloop import store
+from segloop._napari.journal_layers import describe_table, make_table
 from segloop._napari.journaling import TICK
 from segloop._napari.session import Origin
 from segloop.corrections.journal import LOG, scan
@@ -419,6 +421,22 @@ def test_a_full_disk_is_told_and_nothing_is_lost(qtbot, opened, monkeypatch):
     wait_saved(qtbot, layer)
     qtbot.waitUntil(lambda: opened.notice.trouble.text() == "", timeout=PATIENCE)
     assert "saved again" in opened.status.text()
+
+
+def test_tables_come_back_exactly():
+    table = pd.DataFrame(
+        {
+            "index": np.array([3, 1], np.int64),
+            "area": np.array([7, 2**40], np.uint64),
+            "score": np.array([0.1, np.nan], np.float32),
+            "reviewed": [True, False],
+            "class": ["cell", None],
+            "note": ["", "ü"],
+            "kind": pd.Categorical(["a", "b"]),
+        }
+    )
+    pd.testing.assert_frame_equal(make_table(json.loads(json.dumps(describe_table(table)))), table)
+    assert make_table({}) is None
 
 
 def test_stacks_and_classes(qtbot, dock, blobs, draft):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import base64
 import weakref
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLACED = ("scale", "translate", "rotate", "shear")
+PACKED = "biuf"
+"""Kinds of columns that are packed as they are."""
+
 MOST_COLORS = 1 << 10
 """Longer cycles of colours are not kept: they would be most of the journal."""
 
@@ -56,14 +60,22 @@ def describe_review(session: Session, layer: napari.layers.Labels) -> dict[str, 
 
 
 def describe_table(table: pd.DataFrame) -> dict[str, Any]:
-    """Return a layer's features as a JSON document. The table must be a copy: this may be called in a worker."""
+    """Return a layer's features as a JSON document. The table must be a copy: this may be called in a worker.
+
+    Numbers are packed: as text, those of thousands of objects would keep the main thread waiting for the interpreter.
+    """
+    import pandas as pd
+
     columns = []
     for name in table.columns:
         column = table[name]
-        plain = column.dtype.kind in "biuf"
-        values = column.tolist() if plain else [_plain(value) for value in column.tolist()]
-        dtype = column.dtype.str if plain else str(column.dtype)
-        columns.append({"name": str(name), "dtype": dtype, "values": values})
+        said = {"name": str(name), "dtype": column.dtype.str if column.dtype.kind in PACKED else str(column.dtype)}
+        if column.dtype.kind in PACKED:
+            said["values"] = _pack(column.to_numpy())
+        else:
+            codes, values = pd.factorize(column)
+            said |= {"codes": _pack(codes.astype("<i4")), "words": [_plain(value) for value in values]}
+        columns.append(said)
     return {"columns": columns}
 
 
@@ -72,15 +84,19 @@ def make_table(document: Mapping[str, Any]) -> pd.DataFrame | None:
     import pandas as pd
 
     columns = document.get("columns") or []
-    if not columns:
-        return None
     series = {}
     for column in columns:
+        if "values" in column:
+            series[column["name"]] = pd.Series(_unpack(column["values"], column["dtype"]))
+            continue
+        words = np.array([*column["words"], None], object)
+        # -1 stands for nothing
+        values = words[_unpack(column["codes"], "<i4")]
         try:
-            series[column["name"]] = pd.Series(column["values"], dtype=column["dtype"])
+            series[column["name"]] = pd.Series(values, dtype=column["dtype"])
         except (TypeError, ValueError):
-            series[column["name"]] = pd.Series(column["values"])
-    return pd.DataFrame(series)
+            series[column["name"]] = pd.Series(values)
+    return pd.DataFrame(series) if columns else None
 
 
 def make_layer(labels: np.ndarray, documents: Mapping[str, Any]) -> napari.layers.Labels:
@@ -139,7 +155,13 @@ def _make_colors(document: Mapping[str, Any]) -> Any:
     return None
 
 
+def _pack(numbers: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(numbers).tobytes(), 1)).decode()
+
+
+def _unpack(packed: str, dtype: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype).copy()
+
+
 def _plain(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
     return value if isinstance(value, str | bool | int | float) else str(value)

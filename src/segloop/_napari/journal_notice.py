@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout, QWidget
 
 from segloop._napari.fields import SPACING, TextLabel, button, column
 
@@ -27,12 +27,12 @@ class JournalNotice(QFrame):
         )
         self.later = button("Later", "Ask again when napari is started the next time.")
         self._buttons = QWidget()
-        row = QHBoxLayout(self._buttons)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACING)
-        row.addWidget(self.restore, 2)
-        row.addWidget(self.discard, 1)
-        row.addWidget(self.later, 1)
+        grid = QGridLayout(self._buttons)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(SPACING)
+        grid.addWidget(self.restore, 0, 0, 1, 2)
+        grid.addWidget(self.discard, 1, 0)
+        grid.addWidget(self.later, 1, 1)
         layout = column(self)
         for part in (self.trouble, self.title, self.text, self._buttons):
             layout.addWidget(part)

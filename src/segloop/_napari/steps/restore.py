@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.layers
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal
 
 from segloop._napari.journal_layers import make_layer, make_origin, make_regions
@@ -101,7 +102,8 @@ class RestoreStep(Step):
         before = self.notice.trouble.text()
         self.notice.show_trouble(text)
         if text:
-            self.say(text, "error")
+            # the notice stays; this is for those who have another dock in front of this one
+            show_warning(text)
         elif before:
             self.say("Your corrections are saved again; nothing was lost.", "good")
 
