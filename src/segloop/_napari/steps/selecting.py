@@ -42,6 +42,7 @@ class SelectingStep(Step):
         self.layer: napari.layers.Labels | None = None
         self.marks = Marks(self.viewer)
         self._more: dict[int, tuple[int, ...]] = {}
+        self._clicked: tuple[int, ...] = ()
         self._scan = timer(self, 20, self._on_scan)
         self._flush = timer(self, 50, self._on_flush)
         self.session.redrawn.connect(self._on_redrawn)
@@ -158,16 +159,20 @@ class SelectingStep(Step):
                 del self._more[click.number]
             else:
                 self._more[click.number] = click.position
-            points = np.array([place[-2:] for place in self._more.values()], float).reshape(-1, 2)
+            places = [self._clicked, *self._more.values()] if self._more else []
+            points = np.array([place[-2:] for place in places if place], float).reshape(-1, 2)
             self.marks.show(self.layer, points, NO_POINTS)
             self.selected.emit()
-        elif click.number != self.layer.selected_label:
-            self.layer.selected_label = click.number
         else:
-            self._on_selected()
+            if click.number != self.layer.selected_label:
+                self.layer.selected_label = click.number
+            else:
+                self._on_selected()
+            self._clicked = click.position
 
     def _on_selected(self, event: Any = None) -> None:
         self._more.clear()
+        self._clicked = ()
         if not self.busy:
             self.marks.clear()
         self.show_classes()
