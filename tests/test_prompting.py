@@ -57,7 +57,10 @@ def test_features_are_computed_once(model, image, monkeypatch):
     events: list[object] = []
     drain(prompter.prepare(0, (slice(0, 100), slice(0, 100))), events.append)
     tiles = len(events) - 1
-    assert 1 <= tiles < len(prompter.missing(0, WHOLE)) + tiles
+    drain(prompter.prepare(0, (slice(0, 100), slice(0, 360)), 1), lambda event: None)
+    tiles += 1
+    before = len(Prompter(model, image, SegmentSettings(tile=128)).missing(0, WHOLE))
+    assert 1 < tiles == before - len(prompter.missing(0, WHOLE))
     assert prompter.missing(0, (slice(0, 100), slice(0, 100))) == []
     calls = []
     compute = model.features

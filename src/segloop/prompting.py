@@ -91,9 +91,9 @@ class Prompter:
         order = nearest_first(self._tiles, region, self._plan)
         return [n for n in order if (plane, n) not in self._kept and self._meets(n, region)]
 
-    def prepare(self, plane: int, region: Region) -> Generator[Event, None, None]:
-        """Look at a region; an event per tile."""
-        waiting = self.missing(plane, region)
+    def prepare(self, plane: int, region: Region, most: int = 1 << 30) -> Generator[Event, None, None]:
+        """Look at a region, at no more than ``most`` tiles around its middle; an event per tile."""
+        waiting = self.missing(plane, region)[:most]
         yield SegmentStarted(len(waiting), self._tiles[0].shape, str(self._device))
         for done, number in enumerate(waiting, 1):
             self._look(plane, number)

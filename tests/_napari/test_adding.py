@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from segloop._napari.outlines import outline_segments
 from segloop.live_labels import Area, Mask
 
-PATIENCE = 30_000
+PATIENCE = 300_000
 LEFT = Qt.MouseButton.LeftButton
 NONE = Qt.MouseButton.NoButton
 
@@ -218,6 +218,17 @@ def test_boxes_are_filled_in_labels_from_elsewhere_too(open_dock, qtbot, errors)
     overlap = ((layer.data == 1) & (reference == label)).sum()
     assert overlap / ((layer.data == 1) | (reference == label)).sum() > 0.7
     assert errors == []
+
+
+@pytest.mark.gui
+def test_tools_that_cannot_start_say_why_and_are_not_left_on(segmented, qtbot, errors):
+    dock = segmented
+    dock._viewer.dims.ndisplay = 3
+    for tool in (dock.candidate_tools.pick, dock.candidate_tools.prompt):
+        qtbot.mouseClick(tool, LEFT)
+        assert not tool.isChecked()
+    assert len(errors) == 2 and all("2D view" in error for error in errors)
+    assert not dock.adding_step._picking.active and not dock.adding_step._boxing.active
 
 
 @pytest.mark.gui

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from segloop.prompting import Prompter
     from segloop.segmentation import SegmentSettings
 
+MOST_TILES = 64
+"""Looked at at once; what lies farther from the middle waits until a box is drawn there."""
+
 
 def look(
     prompter: Prompter | None,
@@ -44,5 +47,5 @@ def look(
     if prompter is None:
         image = copied(image)
         prompter = Prompter(load_model(model, settings.device), image, settings)
-    yield from prompter.prepare(plane, region)
+    yield from prompter.prepare(plane, region, MOST_TILES)
     return prompter

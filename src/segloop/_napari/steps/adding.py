@@ -74,6 +74,7 @@ class AddingStep(Step):
         self._hovered: tuple[int, int] = (0, -1)
         self._prompts: _Prompts | None = None
         self._waiting: list[Callable[[], None]] = []
+        self._looked = False
         self._redraw = timer(self, 100, self._show_overlaps)
         for tool in (self._picking, self._boxing):
             tool.ended.connect(self._on_ended)
@@ -145,7 +146,7 @@ class AddingStep(Step):
     def _on_ended(self) -> None:
         self._hovered = (0, -1)
         self._outlines.clear()
-        self.panel.show_tools(self._picking.active, self._boxing.active, self.panel.overlaps.isChecked())
+        self._show_tools()
         self.say("")
 
     def _start(self, tool: Picking | Boxing) -> None:
@@ -156,6 +157,9 @@ class AddingStep(Step):
             raise LabelsError("objects are added plane by plane: switch to the 2D view")
         self.viewer.layers.selection.active = layer
         tool.start(layer)
+        self._show_tools()
+
+    def _show_tools(self) -> None:
         self.panel.show_tools(self._picking.active, self._boxing.active, self.panel.overlaps.isChecked())
 
     def _other(self, tool: Picking | Boxing) -> Picking | Boxing:
@@ -166,6 +170,8 @@ class AddingStep(Step):
     @guarded
     def _on_pick(self, active: bool) -> None:
         self.end()
+        # should it not start, its button must not stay down
+        self._show_tools()
         if active:
             self._start(self._picking)
             self.say("Point at the image. Green: a click adds it. Red: a click removes it.")
@@ -255,6 +261,8 @@ class AddingStep(Step):
     @guarded
     def _on_prompt(self, active: bool) -> None:
         self.end()
+        # should it not start, its button must not stay down
+        self._show_tools()
         if active:
             self._start(self._boxing)
             self._look(self._invite)
@@ -310,6 +318,7 @@ class AddingStep(Step):
         if self.live is None and asked.channel >= 0:
             settings = SegmentSettings(channel=asked.channel)
         self._waiting.append(then)
+        self._looked = False
         self.say(f"{asked.model.name} looks at the part on screen …")
         self.panel.progress.begin("Loading …")
         self.job = self.begin(
@@ -336,15 +345,14 @@ class AddingStep(Step):
                 self.panel.progress.advance(done, tiles, f"{done} of {tiles}")
 
     def _on_looked(self, asked: _Prompts, prompter: Prompter) -> None:
-        asked.prompter = prompter
+        asked.prompter, self._looked = prompter, True
 
     @guarded
     def _on_job_ended(self) -> None:
         self.job = None
         self.panel.progress.finish()
-        looked = self._prompts is not None and self._prompts.prompter is not None
         waiting, self._waiting = self._waiting, []
-        if looked:
+        if self._looked:
             for action in waiting:
                 action()
 
