@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segloop.candidates import ClassScores
+    from segloop.candidates import ClassScores
     from segloop.corrections import Entry
     from segloop.io import HiddenPart
     from segloop.labels import Labels
@@ -94,6 +95,8 @@ class Segmented:
         The candidates of objects, so that thresholds can be moved; None for classes.
     scores : ClassScores or None
         The scores of a semantic model, so that a review knows where it hesitated.
+    scores : ClassScores or None
+        The scores of a semantic model, so that a review knows where it hesitated.
     """
 
     labels: np.ndarray
@@ -105,6 +108,7 @@ class Segmented:
     complete: bool
     provenance: dict[str, Any]
     live: LiveLabels | None = None
+    scores: ClassScores | None = None
     scores: ClassScores | None = None
 
 
@@ -177,6 +181,7 @@ def segment_image(
         result.complete,
         provenance if result.complete else {**provenance, "complete": False},
         live,
+        None if isinstance(result.candidates, Candidates) else result.candidates,
         None if isinstance(result.candidates, Candidates) else result.candidates,
     )
 
