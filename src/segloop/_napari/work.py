@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segloop.candidates import ClassScores
-    from segloop.candidates import ClassScores
     from segloop.corrections import Entry
     from segloop.io import HiddenPart
     from segloop.labels import Labels
@@ -95,8 +94,6 @@ class Segmented:
         The candidates of objects, so that thresholds can be moved; None for classes.
     scores : ClassScores or None
         The scores of a semantic model, so that a review knows where it hesitated.
-    scores : ClassScores or None
-        The scores of a semantic model, so that a review knows where it hesitated.
     """
 
     labels: np.ndarray
@@ -108,7 +105,6 @@ class Segmented:
     complete: bool
     provenance: dict[str, Any]
     live: LiveLabels | None = None
-    scores: ClassScores | None = None
     scores: ClassScores | None = None
 
 
@@ -181,7 +177,6 @@ def segment_image(
         result.complete,
         provenance if result.complete else {**provenance, "complete": False},
         live,
-        None if isinstance(result.candidates, Candidates) else result.candidates,
         None if isinstance(result.candidates, Candidates) else result.candidates,
     )
 
