@@ -31,6 +31,8 @@ REVIEWED = 0.6
 WHOLE = ("4c465a54e329", "1c681dfa5cf7", "27c30f901149", "245b99587837", "63d981a10709", "b3a9f4c9035a")
 COLOUR = ("0e21d7b3eea8", "a5fe0b7412dd", "1ec74a26e772")
 BRIGHTFIELD_CROPS = {"1b44d2264383": (slice(256, 512), slice(256, 512))}
+SHIPPED = frozenset([*NUCLEI.values(), *WHOLE, *COLOUR, *BRIGHTFIELD_CROPS])
+"""Images of the nuclei data in the repository."""
 CHLOROPLASTS = (slice(0, 8), slice(120, 312), slice(690, 930))
 
 

@@ -13,12 +13,13 @@ import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import tifffile
+from make_samples import SHIPPED
 
 from segloop.image import Image
 from segloop.models.protocol import ModelSpec
 from segloop.train.data import TrainingImage
 
-HELD_OUT_FOLD = 0
+FOLDS = frozenset(range(5))
 MODALITY_SHARE = {
     "fluorescence_grayscale": 0.62,
     "HE_purple": 0.22,
@@ -53,6 +54,23 @@ def read_nuclei(folder: Path, folds: set[int]) -> list[NucleiImage]:
         image = Image(pixels, axes, name=row.id).without_alpha()
         images.append(NucleiImage(row.id, row.modality, row.group, row.fold, bool(row.stardist_train), image, labels))
     return images
+
+
+def read_training_part(folder: Path, held_out: int | None) -> list[NucleiImage]:
+    """Read what a model may learn from.
+
+    Parameters
+    ----------
+    folder : Path
+    held_out : int, optional
+        The fold that the model will be scored on. None for the bundled model itself, which learns from all folds but
+        for the fields of view (groups) that the shipped samples and the test images are from.
+    """
+    if held_out is not None:
+        return read_nuclei(folder, FOLDS - {held_out})
+    images = read_nuclei(folder, FOLDS)
+    shipped = {item.group for item in images if item.id in SHIPPED}
+    return [item for item in images if item.group not in shipped]
 
 
 def training_images(images: list[NucleiImage], spec: ModelSpec) -> list[TrainingImage]:

@@ -1,8 +1,9 @@
-"""Score a bundled model on the held-out fold, by modality.
+"""Score a model of nuclei on a fold that it has not seen, by modality.
 
-    python scripts/score_bundled.py nuclei-maskrcnn --data DATA/nuclei_dsb2018 [--json scores.json]
+    python scripts/score_bundled.py runs/nuclei-maskrcnn/fold0/model --fold 0 --data DATA/nuclei_dsb2018 [--json FILE]
 
-Fold 0 shares no field of view (group) with the folds that ``scripts/train_bundled.py`` trains on. AP is pooled over the
+A fold shares no field of view (group) with the other folds. The bundled models themselves were trained on all folds:
+score those of ``scripts/train_bundled.py --fold K``, which were not trained on fold K. AP is pooled over the
 objects of all images of a modality, TP / (TP + FP + FN); "mean AP" is the mean over images of the mean over IoU 0.5 to
 0.95; Dice is pooled over pixels, nucleus and border together as foreground.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nuclei_data import HELD_OUT_FOLD, NucleiImage, read_nuclei
+from nuclei_data import NucleiImage, read_nuclei
 
 import segloop
 from segloop.labels import Task
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--score", type=float, default=None, help="threshold; the model's own by default")
     parser.add_argument("--zoom", type=float, default=1.0, help="enlarge the images by this factor")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image only, for a quick look")
-    parser.add_argument("--fold", type=int, default=HELD_OUT_FOLD)
+    parser.add_argument("--fold", type=int, required=True)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 

@@ -1,9 +1,10 @@
 """Train a bundled model from nothing; resumable.
 
-    python scripts/train_bundled.py nuclei-unet --data DATA/nuclei_dsb2018 --run runs/nuclei-unet --minutes 30
-    python scripts/train_bundled.py nuclei-maskrcnn --data DATA/nuclei_dsb2018 --run runs/nuclei-maskrcnn --minutes 75
+    python scripts/train_bundled.py nuclei-unet --data DATA/nuclei_dsb2018 --run runs/nuclei-unet
+    python scripts/train_bundled.py nuclei-maskrcnn --data DATA/nuclei_dsb2018 --run runs/nuclei-maskrcnn
 
-Fold 0 is held out and never seen: ``scripts/score_bundled.py`` scores on it. The checkpoint in --run is written after
+With ``--fold K`` that fold is held out and never seen: ``scripts/score_bundled.py`` scores on it. Without, all folds
+are learned from, but for the fields of view of the images in the repository. The checkpoint in --run is written after
 each epoch; started again, training goes on from it. At the end the model's folder is in --run/model.
 """
 
@@ -19,19 +20,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from nuclei_data import HELD_OUT_FOLD, draw_weights, read_nuclei, training_images
+from nuclei_data import FOLDS, draw_weights, read_training_part, training_images
 
 from segloop.events import EpochDone
 from segloop.labels import border_classes
+from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec
 from segloop.models.registry import get_family
 from segloop.normalize import Normalization
-from segloop.store import write_model
+from segloop.store import load_model, write_model
 from segloop.train.augment import Augmentation
 from segloop.train.data import CropSource
 from segloop.train.fit import Fit, FitSettings
 
-AUGMENTATION = Augmentation(zoom_low=0.6, zoom_high=1.8, rotate=True, intensity=0.6, invert=0.1, colour=0.5)
+AUGMENTATION = Augmentation(zoom_low=0.5, zoom_high=2.0, rotate=True, intensity=0.6, invert=0.1, colour=0.5)
+
+SAMPLES = {"proposals_train": 300, "box_samples": 192, "box_positive": 0.4}
+"""More examples per image than in fine-tuning: their cost does not matter on a GPU."""
 
 
 def nuclei_spec(name: str, architecture: Mapping[str, Any]) -> ModelSpec:
@@ -58,20 +63,32 @@ def main() -> None:
     parser.add_argument("name", choices=["nuclei-unet", "nuclei-maskrcnn"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--fold", type=int, choices=sorted(FOLDS), help="the fold that is held out")
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--architecture", type=json.loads, default={}, help="numbers other than the size's, as JSON")
+    parser.add_argument("--start", type=Path, help="folder of a model whose weights are started from")
+    parser.add_argument("--device", type=Device, default=Device.AUTO, help="auto, cpu, cuda or mps")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw examples ahead")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
+    # sizes are the same in each step; those of Mask R-CNN's heads are not, and each new one would be tried out
+    torch.backends.cudnn.benchmark = options.name == "nuclei-unet"
 
     spec = nuclei_spec(options.name, options.architecture)
-    model = get_family(spec.family).build(spec)
-    images = read_nuclei(options.data, {0, 1, 2, 3, 4} - {HELD_OUT_FOLD})
+    device = options.device.resolve()
+    samples = SAMPLES if spec.family == "maskrcnn" and device.type != "cpu" else {}
+    model = get_family(spec.family).build(replace(spec, architecture={**spec.architecture, **samples}))
+    started = load_model(options.start) if options.start else None
+    if started is not None:
+        model.module.load_state_dict(started.module.state_dict())
+    model.to(device)
+    images = read_training_part(options.data, options.fold)
     diameters = [d for item in images for d in np.sqrt(4 * np.bincount(item.labels.ravel())[1:] / np.pi) if d > 0]
     source = CropSource(
         training_images(images, spec),
@@ -87,14 +104,16 @@ def main() -> None:
         minutes=options.minutes,
         batch=options.batch,
         learning_rate=options.learning_rate,
-        average=0.998,
+        weight_decay=0.05,
+        average=0.999,
         seed=options.seed,
+        workers=options.workers,
     )
     fit = Fit(model, source, settings)
     checkpoint = options.run / "checkpoint.pt"
     options.run.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
-        fit.load_state_dict(torch.load(checkpoint, weights_only=True))
+        fit.load_state_dict(torch.load(checkpoint, map_location=model.device, weights_only=True))
         print(f"going on after epoch {fit.epoch}", flush=True)
     for event in fit.run():
         if isinstance(event, EpochDone):
@@ -109,7 +128,8 @@ def main() -> None:
         spec,
         object_size=round(float(np.median(diameters)), 1),
         training={
-            "data": "BBBC038 (Data Science Bowl 2018 stage 1), folds 1-4, CC0-1.0",
+            "data": "BBBC038 (Data Science Bowl 2018 stage 1), CC0-1.0",
+            "held_out": "the images in the repository" if options.fold is None else f"fold {options.fold}",
             "images": len(images),
             "objects": len(diameters),
             "script": "scripts/train_bundled.py",
@@ -119,6 +139,8 @@ def main() -> None:
             "batch": options.batch,
             "crop": options.crop,
             "learning_rate": options.learning_rate,
+            "device": device.type,
+            "after": {} if started is None else dict(started.spec.training),
             "seed": options.seed,
             "torch": torch.__version__,
         },

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from segloop.candidates import rasterize
 from segloop.errors import ModelError
-from segloop.models.maskrcnn import FAMILY, MaskRCNNModel, detection_target
+from segloop.models.maskrcnn import FAMILY, MaskRCNNModel
 from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.maskrcnn_losses import mask_loss, mask_targets, unreviewed_share
+from segloop.models.maskrcnn_targets import detection_target, object_masks
 from segloop.models.protocol import Example, ModelSpec, Promptable, Task
 
 TINY = MaskRCNNConfig(
@@ -199,8 +200,8 @@ def test_target_by_hand() -> None:
     target = detection_target(example(labels, reviewed, object_classes={7: 2, 3: 2}))
     assert target["boxes"].tolist() == [[2, 1, 6, 4]]
     assert target["labels"].tolist() == [2]
-    assert target["masks"].dtype == torch.uint8
-    assert np.array_equal(target["masks"].numpy(), (labels == 7)[None])
+    assert target["objects"].dtype == torch.int32
+    assert np.array_equal(target["objects"].numpy(), labels == 7)
     # unreviewed: the doubtful object's 9 pixels, the single pixel, and the corner; as a summed-area table
     table = target["unreviewed"]
     assert table.shape == (9, 11) and table.dtype == torch.int32
@@ -215,7 +216,7 @@ def test_target_of_nothing() -> None:
     nothing = np.zeros((8, 8), np.int64)
     target = detection_target(example(nothing, np.zeros((8, 8), bool)))
     assert target["boxes"].shape == target["somewhere"].shape == (0, 4)
-    assert target["masks"].shape == (0, 8, 8)
+    assert not target["objects"].any()
     assert int(target["unreviewed"][-1, -1]) == 64
 
 
@@ -271,7 +272,7 @@ def test_what_is_learned_is_what_is_drawn(radius: float) -> None:
     for shift in np.linspace(0, 1, 7):
         mask = (rows - 30 - shift) ** 2 + (columns - 33 + shift / 3) ** 2 < radius**2
         target = detection_target(example(mask.astype(np.int64)))
-        (learned,) = mask_targets(target["masks"], target["boxes"], 28)
+        (learned,) = mask_targets(object_masks(target["objects"], torch.tensor([0])), target["boxes"], 28)
         box = target["boxes"][0].numpy()
         region, drawn = rasterize(np.rint(learned.numpy() * 255).astype(np.uint8), box, mask.shape)
         whole = np.zeros_like(mask)

@@ -225,3 +225,10 @@ def test_scored_with_the_average_and_trained_on_with_the_live_weights() -> None:
     assert len(events) == len(seen) == 4
     assert equal(seen[-1], weights(model)) and equal(seen[-1], fit.average)
     assert not torch.equal(seen[-1]["head.weight"], fit.live["head.weight"])
+
+
+def test_processes_that_draw_ahead_change_nothing() -> None:
+    alone, helped = unet(), unet()
+    losses = [event.loss for event in Fit(alone, draw, SETTINGS).run()]
+    assert [event.loss for event in Fit(helped, draw, replace(SETTINGS, workers=2)).run()] == losses
+    assert equal(weights(alone), weights(helped))

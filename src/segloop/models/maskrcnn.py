@@ -10,17 +10,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from segloop.errors import ModelError
 from segloop.models.maskrcnn_config import RESNET50, SMALL, config_from
 from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, MaskRCNN
+from segloop.models.maskrcnn_targets import DetectionExample, detection_target
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
-
-SMALLEST_AREA = 9
-"""Remains of objects with fewer pixels than this, at the border of a crop, are neither objects nor background."""
 
 
 class MaskRCNNModel(TorchModel):
@@ -82,11 +79,20 @@ class MaskRCNNModel(TorchModel):
         """Fill boxes, per tile float32 (N, 4) and int64 (N,) in 1…K; per tile float32 (N, 28, 28) in [0, 1]."""
         return self.network.masks(features, boxes, classes)
 
+    def prepare(self, example: Example) -> DetectionExample:
+        """Find the objects of an example."""
+        if isinstance(example, DetectionExample):
+            return example
+        return DetectionExample(
+            example.image, example.labels, example.reviewed, example.object_classes, detection_target(example)
+        )
+
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The five losses of Mask R-CNN; what is not reviewed is no example of anything."""
         images = torch.stack([example.image for example in examples]).to(self.device)
         targets = [
-            {name: tensor.to(self.device) for name, tensor in detection_target(example).items()} for example in examples
+            {name: tensor.to(self.device) for name, tensor in self.prepare(example).target.items()}
+            for example in examples
         ]
         some = [index for index, example in enumerate(examples) if bool(example.reviewed.any())]
         if not some:
@@ -156,51 +162,6 @@ def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             new = f"roi_heads.mask_head.{int(layer[1]) - 1}.0.{layer[2]}"
         named[new] = tensor
     return named
-
-
-def detection_target(example: Example) -> dict[str, Tensor]:
-    """Turn a labelled crop into what Mask R-CNN trains on.
-
-    Returns
-    -------
-    dict
-        ``boxes`` float32 (N, 4), ``labels`` int64 (N,), ``masks`` uint8 (N, Y, X) of the objects that are whole and
-        reviewed; ``unreviewed`` int32 (Y + 1, X + 1), the summed-area table of all other unreviewed pixels and objects;
-        ``somewhere`` float32 (1 or 0, 4), a small reviewed box.
-    """
-    labels = example.labels.numpy()
-    reviewed = example.reviewed.numpy().copy()
-    boxes, classes, masks = [], [], []
-    for number, (rows, columns) in _boxes(labels):
-        mask = labels[rows, columns] == number
-        if mask.sum() < SMALLEST_AREA or not reviewed[rows, columns][mask].all():
-            reviewed[rows, columns] &= ~mask
-            continue
-        boxes.append([columns.start, rows.start, columns.stop, rows.stop])
-        classes.append(example.object_classes.get(number, 1))
-        whole = np.zeros(labels.shape, np.uint8)
-        whole[rows, columns] = mask
-        masks.append(whole)
-    integral = np.zeros((labels.shape[0] + 1, labels.shape[1] + 1), np.int32)
-    integral[1:, 1:] = (~reviewed).cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
-    places = np.argwhere(reviewed)
-    somewhere = [[x, y, x + 1, y + 1] for y, x in places[len(places) // 2 : len(places) // 2 + 1]]
-    return {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor(classes, dtype=torch.int64),
-        "masks": torch.from_numpy(np.stack(masks) if masks else np.zeros((0, *labels.shape), np.uint8)),
-        "unreviewed": torch.from_numpy(integral),
-        "somewhere": torch.tensor(somewhere, dtype=torch.float32).reshape(-1, 4),
-    }
-
-
-def _boxes(labels: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
-    numbers, compact = np.unique(labels, return_inverse=True)
-    compact = compact.reshape(labels.shape)
-    offset = 1 if len(numbers) and numbers[0] != 0 else 0
-    found = ndimage.find_objects(compact + offset)
-    pairs = zip(numbers if offset else numbers[1:], found)
-    return [(int(number), box) for number, box in pairs if box is not None]
 
 
 class MaskRCNNFamily:

@@ -7,7 +7,8 @@ sampled where they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ IGNORE_SHARE = 0.3
 """Background boxes of which more than this share is unreviewed are no examples."""
 
 
-def unreviewed_share(boxes: Tensor, integral: Tensor) -> Tensor:
+def unreviewed_share(boxes: Tensor, integral: Tensor, crops: Tensor | None = None) -> Tensor:
     """Share of each box that is unreviewed: float32 (N,) in [0, 1].
 
     Parameters
@@ -28,27 +29,45 @@ def unreviewed_share(boxes: Tensor, integral: Tensor) -> Tensor:
     boxes : float32 (N, 4)
     integral : int32 (Y + 1, X + 1)
         Summed-area table of the unreviewed pixels. Outside the image everything is unreviewed.
+        With ``crops``, (count, Y + 1, X + 1).
+    crops : int64 (N,), optional
+        Which of ``count`` tables is that of a box.
     """
-    height, width = integral.shape[0] - 1, integral.shape[1] - 1
+    tables = integral if crops is not None else integral[None]
+    table = crops if crops is not None else torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    height, width = tables.shape[1] - 1, tables.shape[2] - 1
     edges = boxes.round().long()
     x0, x1 = edges[:, 0].clamp(0, width), edges[:, 2].clamp(0, width)
     y0, y1 = edges[:, 1].clamp(0, height), edges[:, 3].clamp(0, height)
-    unreviewed = integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0]
+    unreviewed = tables[table, y1, x1] - tables[table, y0, x1] - tables[table, y1, x0] + tables[table, y0, x0]
     inside = (x1 - x0) * (y1 - y0)
     area = ((edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])).clamp(min=1)
     return 1 - (inside - unreviewed).float() / area
+
+
+def is_unreviewed(boxes: Tensor, target: Mapping[str, Any]) -> Tensor:
+    """Whether too much of a box is unreviewed for it to be an example of background: bool (N,).
+
+    Parameters
+    ----------
+    boxes : float32 (N, 4)
+    target : mapping
+        Of an image (see ``maskrcnn_targets``) or of a sheet of them (see ``maskrcnn_sheet``).
+    """
+    crops, places = target["sheet"].to_crops(boxes) if "sheet" in target else (None, boxes)
+    return unreviewed_share(places, target["unreviewed"], crops) > IGNORE_SHARE
 
 
 class ReviewedProposals(RegionProposalNetwork):
     """torchvision's proposal network, with anchors in unreviewed places left out of the loss."""
 
     def assign_targets_to_anchors(
-        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
+        self, anchors: list[Tensor], targets: list[dict[str, Any]]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Label anchors 1, 0, or -1 (no influence)."""
         labels, boxes = super().assign_targets_to_anchors(anchors, targets)
         for own, place, target in zip(labels, anchors, targets):
-            own[(own == 0) & (unreviewed_share(place, target["unreviewed"]) > IGNORE_SHARE)] = -1
+            own[(own == 0) & is_unreviewed(place, target)] = -1
         return labels, boxes
 
     def compute_loss(
@@ -65,7 +84,7 @@ class ReviewedHeads(RoIHeads):
     """torchvision's heads, with proposals in unreviewed places left out of the loss."""
 
     def select_training_samples(
-        self, proposals: list[Tensor], targets: list[dict[str, Tensor]]
+        self, proposals: list[Tensor], targets: list[dict[str, Any]]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         """Choose the proposals to train on; return them, their objects, classes and regression targets."""
         boxes = [target["boxes"] for target in targets]
@@ -74,7 +93,7 @@ class ReviewedHeads(RoIHeads):
         proposals = self.add_gt_proposals(proposals, boxes)
         matched, labels = self.assign_targets_to_proposals(proposals, boxes, [t["labels"] for t in targets])
         for own, place, target in zip(labels, proposals, targets):
-            own[(own == 0) & (unreviewed_share(place, target["unreviewed"]) > IGNORE_SHARE)] = -1
+            own[(own == 0) & is_unreviewed(place, target)] = -1
         chosen = self.subsample(labels)
         proposals = [own[index] for own, index in zip(proposals, chosen)]
         labels = [own[index] for own, index in zip(labels, chosen)]
@@ -90,7 +109,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, cells: int) -> Tensor:
 
     Parameters
     ----------
-    masks : uint8 (N, Y, X)
+    masks : bool or uint8 (N, Y, X)
     boxes : float32 (N, 4)
         x0, y0, x1, y1; pixel (i, j) covers [j, j+1] × [i, i+1].
     cells : int
@@ -110,7 +129,7 @@ def mask_loss(logits: Tensor, boxes: Sequence[Tensor], masks: Sequence[Tensor], 
     Parameters
     ----------
     logits : float32 (sum of N, K + 1, M, M)
-    boxes, masks, classes : per image float32 (N, 4), uint8 (N, Y, X), int64 (N,)
+    boxes, masks, classes : per image float32 (N, 4), bool or uint8 (N, Y, X), int64 (N,)
     """
     if len(logits) == 0:
         return logits.sum() * 0

@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from segloop.errors import ModelError
 from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.maskrcnn_losses import ReviewedHeads, ReviewedProposals, mask_loss
+from segloop.models.maskrcnn_sheet import Sheet, sheet_target
+from segloop.models.maskrcnn_targets import object_masks
 from segloop.models.roi_align import PyramidRoIAlign
 
 LEVELS = ("0", "1", "2", "3")
@@ -262,6 +265,10 @@ class MaskRCNN(nn.Module):
         """Return the five losses of the paper: objectness and boxes of proposals; classes, boxes, masks of objects."""
         features = {name: feature.float() for name, feature in self.features(images).items()}
         size = (images.shape[-2], images.shape[-1])
+        self._sample(1)
+        # a fifth level's stride does not divide the sides of every crop
+        if images.device.type != "cpu" and len(features) == len(LEVELS):
+            return self.sheet_losses(features, targets, size)
         shapes = [size] * len(images)
         heads = self.roi_heads
         with torch.autocast(images.device.type, enabled=False):
@@ -274,11 +281,69 @@ class MaskRCNN(nn.Module):
             # masks are learned in the boxes that hold an object, each the mask of its own class
             found = [own > 0 for own in classes]
             boxes = [own[some] for own, some in zip(boxes, found)]
-            masks = [target["masks"][own[some]] for target, own, some in zip(targets, matched, found)]
+            masks = [object_masks(target["objects"], own[some]) for target, own, some in zip(targets, matched, found)]
             pooled = heads.mask_roi_pool(features, boxes, shapes)
             logits = heads.mask_predictor(heads.mask_head(pooled))
             losses["loss_mask"] = mask_loss(logits, boxes, masks, [own[some] for own, some in zip(classes, found)])
         return losses
+
+    def sheet_losses(
+        self, features: Mapping[str, Tensor], targets: list[dict[str, Tensor]], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The losses of crops of ``size`` (Y, X) with their boxes handled together: see ``maskrcnn_sheet``.
+
+        What they are the mean of is drawn from all crops together; apart from that they are those of :meth:`losses`.
+        """
+        sheet = Sheet(len(targets), size, STRIDES[-1])
+        target = sheet_target(sheet, targets)
+        heads = self.roi_heads
+        self._sample(sheet.count)
+        with torch.autocast(target["boxes"].device.type, enabled=False):
+            boxes, losses = self._sheet_proposals(sheet, features, target)
+            boxes, (matched,), (classes,), deltas = heads.select_training_samples(boxes, [target])
+            laid = sheet.lay_out(features)
+            pooled = heads.box_roi_pool(laid, boxes, [sheet.size])
+            losses["loss_classifier"], losses["loss_box_reg"] = fastrcnn_loss(
+                *heads.box_predictor(heads.box_head(pooled)), [classes], deltas
+            )
+            found = torch.where(classes > 0)[0]
+            own = boxes[0][found]
+            pooled = heads.mask_roi_pool(laid, [own], [sheet.size])
+            logits = heads.mask_predictor(heads.mask_head(pooled))
+            crops, places = sheet.to_crops(own)
+            masks = object_masks(target["objects"][crops], target["places"][matched[found]])
+            losses["loss_mask"] = mask_loss(logits, [places], [masks], [classes[found]])
+        return losses
+
+    def _sheet_proposals(
+        self, sheet: Sheet, features: Mapping[str, Tensor], target: dict[str, Any]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        maps = list(features.values())
+        logits, deltas = self.rpn.head(maps)
+        anchors, scores, offsets, boxes = [], [], [], []
+        for anchor, logit, delta in zip(self._anchors(maps, sheet.crop), logits, deltas):
+            # rows, columns, anchors of a place: the order of torchvision's anchors
+            offset = delta.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4)
+            anchors.append((anchor + sheet.origins(anchor.device)[:, None]).reshape(-1, 4))
+            scores.append(logit.permute(0, 2, 3, 1).reshape(-1))
+            offsets.append(offset)
+            decoded = self.rpn.box_coder.decode_single(offset.detach(), anchor.repeat(sheet.count, 1))
+            boxes.append(sheet.place(decoded.reshape(sheet.count, -1, 4)).reshape(-1, 4))
+        counts = [len(score) for score in scores]
+        objectness = torch.cat(scores)
+        proposals, _ = self.rpn.filter_proposals(torch.cat(boxes)[None], objectness[None], [sheet.size], counts)
+        labels, matched = self.rpn.assign_targets_to_anchors([torch.cat(anchors)], [target])
+        wanted = self.rpn.box_coder.encode(matched, [torch.cat(anchors)])
+        found, placed = self.rpn.compute_loss(objectness, torch.cat(offsets), labels, wanted)
+        return proposals, {"loss_objectness": found, "loss_rpn_box_reg": placed}
+
+    def _sample(self, images: int) -> None:
+        """Set how many examples are drawn at once: those of so many images."""
+        config = self.config
+        self.rpn._pre_nms_top_n["training"] = 2 * config.proposals_train * images
+        self.rpn._post_nms_top_n["training"] = config.proposals_train * images
+        self.rpn.fg_bg_sampler.batch_size_per_image = config.rpn_samples * images
+        self.roi_heads.fg_bg_sampler.batch_size_per_image = config.box_samples * images
 
     def _image_list(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> ImageList:
         first = features[LEVELS[0]]

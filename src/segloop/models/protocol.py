@@ -162,7 +162,7 @@ class Instances:
         return Instances(self.boxes[index], self.scores[index], self.classes[index], self.masks[index])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Example:
     """One training example.
 
@@ -220,6 +220,13 @@ class Segmenter(Protocol):
 @runtime_checkable
 class Trainable(Segmenter, Protocol):
     """A model that learns."""
+
+    def prepare(self, example: Example) -> Example:
+        """Work out ahead, on the CPU, what the losses of an example need: called in the process that drew it.
+
+        The example may be of a subclass that carries it; :meth:`losses` takes both kinds.
+        """
+        ...
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Return the named losses (scalars) of a batch of examples of one shape; their sum is to be minimised.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segloop.errors import ModelError
 from segloop.models.inference import inference_copy
-from segloop.models.protocol import ModelSpec
+from segloop.models.protocol import Example, ModelSpec
 
 _RENEWING = threading.Lock()
 
@@ -61,6 +61,10 @@ class TorchModel:
         A guess for networks that do not know better: 256 float32 numbers per pixel.
         """
         return 1024 * math.prod(shape)
+
+    def prepare(self, example: Example) -> Example:
+        """Nothing has to be worked out ahead."""
+        return example
 
     def check_tiles(self, tiles: Tensor) -> None:
         """Raise ModelError unless ``tiles`` is (N, C, [Z], Y, X) with the model's channels and divisible sides."""

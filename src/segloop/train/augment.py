@@ -80,17 +80,26 @@ def sample_affine(
     The three arrays of shape ``crop``: bilinear image, nearest labels and mask.
     """
     image, labels, reviewed = arrays
-    axes = [torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in crop]
-    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    places = offsets @ torch.from_numpy(matrix).T + torch.from_numpy(center)
-    shape = torch.tensor(labels.shape, dtype=torch.float64)
-    # grid_sample wants x first, with -1 and 1 at the centres of the outermost pixels
-    grid = (2 * places / (shape - 1).clamp(min=1) - 1).flip(-1).float().unsqueeze(0)
+    grid = torch.empty((1, *crop, len(crop)))
+    flat, inside = torch.zeros(crop, dtype=torch.int64), torch.ones(crop, dtype=torch.bool)
+    for axis, n in enumerate(labels.shape):
+        place = _along(matrix[axis], float(center[axis]), crop)
+        # grid_sample wants x first, with -1 and 1 at the centres of the outermost pixels
+        torch.add(place * (2 / max(1, n - 1)), -1, out=grid[0, ..., len(crop) - 1 - axis])
+        index = place.round_().long()
+        inside &= (index >= 0) & (index < n)
+        flat.mul_(n).add_(index.clamp_(0, n - 1))
     sampled = F.grid_sample(image.unsqueeze(0), grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
-    index = places.round().long()
-    inside = ((index >= 0) & (index < torch.tensor(labels.shape))).all(-1)
-    flat = tuple(index[..., axis].clamp(0, n - 1) for axis, n in enumerate(labels.shape))
-    return sampled, torch.where(inside, labels[flat], 0), reviewed[flat] & inside
+    return sampled, labels.take(flat).mul_(inside), reviewed.take(flat).logical_and_(inside)
+
+
+def _along(row: np.ndarray, center: float, crop: tuple[int, ...]) -> Tensor:
+    """Where a crop's pixels lie along an axis of the window: float32 (crop), the sum of a term per axis of the crop."""
+    place = torch.full((1,) * len(crop), center)
+    for axis, (n, factor) in enumerate(zip(crop, row.tolist())):
+        steps = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * factor
+        place = place + steps.float().view((n,) + (1,) * (len(crop) - 1 - axis))
+    return place
 
 
 def vary_intensity(image: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:

@@ -94,6 +94,8 @@ def trust_whole_objects(labels: np.ndarray, reviewed: np.ndarray) -> np.ndarray:
     -------
     bool (...)
     """
+    if reviewed.all():
+        return reviewed
     doubtful = ndimage.binary_dilation(~reviewed, structure=ndimage.generate_binary_structure(labels.ndim, 1))
     cut = np.unique(labels[doubtful & (labels > 0)])
     return reviewed & ~np.isin(labels, cut) if len(cut) else reviewed

@@ -21,7 +21,7 @@ from segloop.models.registry import get_family
 from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
 from segloop.train.augment import Augmentation
 from segloop.train.data import CropSource, TrainingImage
-from segloop.train.fit import Fit, FitSettings
+from segloop.train.fit import Clock, Fit, FitSettings
 from segloop.train.guard import HeldOut, held_out_region, metric_name, score_model
 from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
 
@@ -127,10 +127,13 @@ def finetune_events(
     training_set: TrainingSet,
     settings: FinetuneSettings = DEFAULTS,
     stop: Stop = lambda: False,
+    *,
+    clock: Clock = time.monotonic,
 ) -> Generator[Event, None, FinetuneResult]:
     """Fine-tune, an event per epoch; returns the :class:`FinetuneResult`.
 
     When ``stop`` returns true (asked before each step), training ends and what was learned so far is the result.
+    ``settings.minutes`` are those of ``clock``, in seconds: wall time unless another is given.
     """
     classes = _classes_to_learn(model.spec, training_set)
     # a new last layer is drawn at random
@@ -140,7 +143,9 @@ def finetune_events(
     augmentation = Augmentation(intensity=0.3)
     parent = f"{model.spec.name}@{model.spec.version}"
     comparable = classes == model.spec.classes
-    return (yield from _train(student, training_set, settings, stop, rate, augmentation, comparable, parent, True))
+    return (
+        yield from _train(student, training_set, settings, stop, rate, augmentation, comparable, parent, True, clock)
+    )
 
 
 def train_events(
@@ -148,6 +153,8 @@ def train_events(
     training_set: TrainingSet,
     settings: FinetuneSettings = DEFAULTS,
     stop: Stop = lambda: False,
+    *,
+    clock: Clock = time.monotonic,
 ) -> Generator[Event, None, FinetuneResult]:
     """Train a model from nothing, an event per epoch; returns the :class:`FinetuneResult`, its ``before`` NaN."""
     torch.manual_seed(settings.seed)
@@ -156,7 +163,7 @@ def train_events(
         model = model.with_classes(classes)
     rate = 1e-3 if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(zoom_low=0.7, zoom_high=1.4, intensity=0.4)
-    return (yield from _train(model, training_set, settings, stop, rate, augmentation, False, "", False))
+    return (yield from _train(model, training_set, settings, stop, rate, augmentation, False, "", False, clock))
 
 
 def _train(
@@ -169,6 +176,7 @@ def _train(
     comparable: bool,
     parent: str,
     freeze_norm: bool,
+    clock: Clock,
 ) -> Generator[Event, None, FinetuneResult]:
     started = time.monotonic()
     notices: list[str] = []
@@ -195,7 +203,7 @@ def _train(
     steps = min(50, max(8, math.ceil(2 * len(train) / settings.batch)))
     crop = _crop(model, images, settings.crop)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
-    scoring = _Scoring(lambda: score_model(model, scored, prepare, settings.device), settings.epochs)
+    scoring = _Scoring(lambda: score_model(model, scored, prepare, settings.device), settings.epochs, clock)
     fit = Fit(
         model,
         source,
@@ -211,6 +219,7 @@ def _train(
         ),
         score=scoring.score,
         scored=scoring.due,
+        clock=clock,
     )
     yield TrainingStarted(settings.epochs, len(train), len(held_out), str(model.device))
     before = math.nan
@@ -254,18 +263,18 @@ def _train(
 class _Scoring:
     """Scores often enough to draw a curve, and takes no more than about a fifth of the time."""
 
-    def __init__(self, score: Callable[[], float], epochs: int) -> None:
-        self._score, self._epochs = score, epochs
+    def __init__(self, score: Callable[[], float], epochs: int, clock: Clock) -> None:
+        self._score, self._epochs, self._clock = score, epochs, clock
         self._ended, self._lasted = -math.inf, 0.0
 
     def due(self, epoch: int) -> bool:
         """Whether the epoch that ended is to be scored; the last one always is."""
-        return epoch == self._epochs or time.monotonic() - self._ended >= 4 * self._lasted
+        return epoch == self._epochs or self._clock() - self._ended >= 4 * self._lasted
 
     def score(self) -> float:
-        started = time.monotonic()
+        started = self._clock()
         value = self._score()
-        self._ended = time.monotonic()
+        self._ended = self._clock()
         self._lasted = self._ended - started
         return value
 

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from segloop.errors import TrainingError
 from segloop.events import EpochDone, Event
 from segloop.models.device import has_fast_bfloat16
 from segloop.models.protocol import Example, Trainable
+from segloop.train.batches import Batches, Draw
 
-Draw = Callable[[np.random.Generator], Example]
 Score = Callable[[], float]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class FitSettings:
     freeze_norm : bool
         Keep batch norm's running statistics, for fine-tuning on few images.
     seed : int
+    workers : int
+        Processes that draw examples ahead, where images are many and the device is fast; 0 draws them in between.
+        The result is the same.
     """
 
     epochs: int
@@ -54,6 +58,7 @@ class FitSettings:
     average: float = 0.998
     freeze_norm: bool = False
     seed: int = 0
+    workers: int = 0
 
 
 class Fit:
@@ -68,6 +73,8 @@ class Fit:
     settings : FitSettings
     score : callable, optional
         Returns the held-out score of the model as it stands; called after each epoch for which ``scored`` is true.
+    clock : callable, optional
+        Returns the seconds that ``settings.minutes`` limits, such as those of the processor.
     """
 
     def __init__(
@@ -77,9 +84,10 @@ class Fit:
         settings: FitSettings,
         score: Score = lambda: math.nan,
         scored: Callable[[int], bool] = lambda epoch: True,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.model, self.draw, self.settings = model, draw, settings
-        self.score, self.scored = score, scored
+        self.score, self.scored, self.clock = score, scored, clock
         parameters = [p for p in model.module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         self.live = copy.deepcopy(model.module.state_dict())
@@ -116,40 +124,47 @@ class Fit:
             If the loss stops being a finite number.
         """
         settings = self.settings
-        started = time.monotonic() - self.seconds
+        batches = Batches(
+            self.draw, self.model.prepare, settings.batch, settings.epochs * settings.steps, settings.seed
+        ).start(self.step, settings.workers)
+        with closing(batches):
+            yield from self._train(batches, stop)
+        # also when there was no epoch left to train after load_state_dict
+        self.model.module.load_state_dict(self.average if settings.average else self.live)
+        self.model.module.eval()
+
+    def _train(
+        self, batches: Generator[list[Example], None, None], stop: Callable[[], bool]
+    ) -> Generator[Event, None, None]:
+        settings = self.settings
+        started = self.clock() - self.seconds
         while self.epoch < settings.epochs and not self._out_of_time() and not stop():
             self.model.module.load_state_dict(self.live)
             self._set_training_mode()
-            # a generator per epoch: an epoch is the same whether or not training was interrupted before it
-            rng = np.random.default_rng([settings.seed, self.epoch])
+            # anew in each epoch: it is the same whether or not training was interrupted before it
             torch.manual_seed(settings.seed * 1_000_003 + self.epoch)
             losses = []
             for _ in range(settings.steps):
                 if self._out_of_time() or stop():
                     break
-                losses.append(self._step(rng))
-                self.seconds = time.monotonic() - started
+                losses.append(self._step(next(batches)))
+                self.seconds = self.clock() - started
             self.epoch += 1
             self.live = copy.deepcopy(self.model.module.state_dict())
             if settings.average:
                 self.model.module.load_state_dict(self.average)
             self.model.module.eval()
             score = self.score() if losses and self.scored(self.epoch) else math.nan
-            self.seconds = time.monotonic() - started
+            self.seconds = self.clock() - started
             loss = float(np.mean(losses)) if losses else math.nan
             yield EpochDone(self.epoch, settings.epochs, loss, score, self.seconds)
-        # also when there was no epoch left to train after load_state_dict
-        self.model.module.load_state_dict(self.average if settings.average else self.live)
-        self.model.module.eval()
 
-    def _step(self, rng: np.random.Generator) -> float:
+    def _step(self, examples: list[Example]) -> float:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * self._rate()
-        examples = [self.draw(rng) for _ in range(settings.batch)]
-        on_cpu = self.model.device.type == "cpu"
-        fast = torch.autocast("cpu", torch.bfloat16) if on_cpu and has_fast_bfloat16() else nullcontext()
-        with fast:
+        device = self.model.device
+        with torch.autocast(device.type, torch.bfloat16) if has_fast_bfloat16(device) else nullcontext():
             loss = torch.stack([part.float() for part in self.model.losses(examples).values()]).sum()
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -166,11 +181,12 @@ class Fit:
     def _update_average(self) -> None:
         # the decay grows from 0, so that a short training is not an average with its untrained start
         decay = min(self.settings.average, self.step / (self.step + 10))
-        for name, tensor in self.model.module.state_dict().items():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1 - decay)
-            else:
-                self.average[name].copy_(tensor)
+        now = self.model.module.state_dict()
+        floating = [name for name, tensor in now.items() if tensor.is_floating_point()]
+        # one call for all: on a GPU a call for each tensor would take as long as the rest of the step
+        torch._foreach_lerp_([self.average[name] for name in floating], [now[name] for name in floating], 1 - decay)
+        for name in now.keys() - set(floating):
+            self.average[name].copy_(now[name])
 
     def _progress(self) -> float:
         by_steps = self.step / max(1, self.settings.epochs * self.settings.steps)
