@@ -9,7 +9,7 @@ from napari.layers import Labels
 
 from segloop._napari import editing
 from segloop._napari.ledger import Ledger
-from segloop.editing.index import Change
+from segloop.editing.changes import Change
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segloop.editing.index import Change, ObjectIndex
+from segloop.editing.changes import Change
+from segloop.editing.index import ObjectIndex
 from segloop.errors import LabelsError
 
 SMALL = np.array(

@@ -18,7 +18,7 @@ from napari.layers import Labels
 from segloop._napari.features import Row
 from segloop._napari.ledger import Ledger
 from segloop.editing import shapes
-from segloop.editing.index import Box
+from segloop.editing.changes import Box
 from segloop.errors import LabelsError
 
 ROOM = 3

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.layers.labels.labels import _MaskedPaintAtom
 
-from segloop.editing.index import Change
+from segloop.editing.changes import Change
 
 Item = Sequence[Any]
 """One undo step: the pieces that napari applies together."""

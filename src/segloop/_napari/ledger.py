@@ -18,7 +18,8 @@ from psygnal import Signal
 from segloop._napari import features
 from segloop._napari.features import ObjectOrigin, Row
 from segloop._napari.history import Item, add_empty_step, changes_of, key_of, redo_items, undo_items
-from segloop.editing.index import Change, ObjectIndex
+from segloop.editing.changes import Change
+from segloop.editing.index import ObjectIndex
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,5 +252,6 @@ class Ledger:
 def _numbers(changes: list[Change]) -> set[int]:
     found: set[int] = set()
     for change in changes:
-        found.update(np.unique(change.before).tolist(), np.unique(change.after).tolist())
+        found.update(number for number, _ in change.lost)
+        found.update(gained.number for gained in change.gained)
     return found - {0}

@@ -9,7 +9,7 @@ import numpy as np
 from segloop._napari import editing
 from segloop._napari.ledger import Ledger
 from segloop.editing import interpolation
-from segloop.editing.index import Box
+from segloop.editing.changes import Box
 from segloop.errors import LabelsError
 
 

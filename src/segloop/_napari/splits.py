@@ -12,7 +12,7 @@ from segloop._napari.features import ObjectOrigin
 from segloop._napari.history import join_last_steps, undo_items
 from segloop._napari.ledger import Ledger
 from segloop.editing import splitting
-from segloop.editing.index import Box
+from segloop.editing.changes import Box
 from segloop.errors import LabelsError
 
 

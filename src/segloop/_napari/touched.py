@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 
+from segloop.editing.changes import numbers_of
+
 
 @dataclass(frozen=True, eq=False)
 class Edit:
@@ -91,7 +93,7 @@ def _edit(item: Any) -> Edit:
         else:
             places, before, after = atom
             box = tuple(slice(int(np.min(axis)), int(np.max(axis)) + 1) for axis in places)
-        labels |= {int(n) for values in (before, after) for n in np.unique(values)}
+        labels |= {number for values in (before, after) for number, _ in numbers_of(np.asarray(values))}
         boxes.append(box)
     whole = tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes))
     return Edit(_key(item), frozenset(labels - {0}), whole)

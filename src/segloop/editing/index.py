@@ -5,73 +5,19 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from segloop.editing.changes import Box, Change, around, objects_of
 from segloop.errors import LabelsError
-
-Box = tuple[slice, ...]
-"""One slice with explicit bounds for each dimension."""
 
 BLOCK_PIXELS = 1 << 20
 """Scanned at once: some five milliseconds, so that a window can do it in between."""
 
 SEEK_STEP = 64
 """Pixels: how far around a pixel its object is sought at first."""
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """Pixels that were given other values.
-
-    Parameters
-    ----------
-    box : tuple of slice
-        Holds all of them.
-    before : integers (N,)
-        Their values before.
-    after : integers (N,)
-        Their values after.
-    coordinates : tuple of D integer arrays (N,)
-        Where they lie in the label image.
-    """
-
-    box: Box
-    before: np.ndarray
-    after: np.ndarray
-    coordinates: tuple[np.ndarray, ...]
-
-    @classmethod
-    def in_box(cls, box: Box, mask: np.ndarray | None, before: np.ndarray, after: np.ndarray | int) -> Change:
-        """Describe a change of the pixels of a box where ``mask`` is true; None stands for all of them.
-
-        Parameters
-        ----------
-        box : tuple of slice
-        mask : bool, the box's shape, or None
-        before, after : integers
-            One number for each pixel that changes, in the order of ``mask``, or one for all.
-        """
-        shape = tuple(side.stop - side.start for side in box)
-        found = np.nonzero(np.ones(shape, bool) if mask is None else mask)
-        coordinates = tuple(axis + side.start for axis, side in zip(found, box))
-        return cls.at(coordinates, np.ravel(before), after)
-
-    @classmethod
-    def at(cls, coordinates: tuple[np.ndarray, ...], before: np.ndarray, after: np.ndarray | int) -> Change:
-        """Describe a change of single pixels."""
-        coordinates = tuple(np.ravel(axis) for axis in coordinates)
-        size = len(coordinates[0])
-        box = tuple(slice(int(axis.min()), int(axis.max()) + 1) if size else slice(0, 0) for axis in coordinates)
-        old, new = (np.broadcast_to(np.ravel(part), (size,)) for part in (before, after))
-        return cls(box, old, new, coordinates)
-
-    def reversed(self) -> Change:
-        """Return the change that takes this one back."""
-        return Change(self.box, self.after, self.before, self.coordinates)
 
 
 class ObjectIndex:
@@ -150,26 +96,21 @@ class ObjectIndex:
 
     def follow(self, change: Change) -> None:
         """Take note of pixels that were given other values, after they were."""
-        before, after, coordinates = change.before, change.after, change.coordinates
-        if not len(before):
-            return
         if not self.complete:
-            for number in set(self._sought).intersection(np.unique(after).tolist()):
-                places = [axis[after == number] for axis in coordinates]
-                edges = np.array([[axis.min() for axis in places], [axis.max() + 1 for axis in places]])
-                self._sought[number] = _around(self._sought[number], edges)
-            # blocks not scanned yet are going to be seen as they are by then
-            seen = self._scanned[tuple(axis // side for axis, side in zip(coordinates, self._block))]
-            before, after = before[seen], after[seen]
-            coordinates = tuple(axis[seen] for axis in coordinates)
-        for number, count in zip(*np.unique(before, return_counts=True)):
-            self._lose(int(number), int(count))
-        numbers, counts = np.unique(after, return_counts=True)
-        for number, count in zip(numbers, counts):
-            own = slice(None) if len(numbers) == 1 else after == number
-            places = [axis[own] for axis in coordinates]
-            low, high = [axis.min() for axis in places], [axis.max() + 1 for axis in places]
-            self._gain(int(number), int(count), np.array([low, high]))
+            change = self._seen(change)
+        for number, area in change.lost:
+            self._lose(number, area)
+        for number, area, box in change.gained:
+            self._gain(number, area, box)
+
+    def _seen(self, change: Change) -> Change:
+        """The part of a change that lies in blocks scanned already: others are going to be seen as they are by then."""
+        for number in set(self._sought).intersection(found.number for found in change.gained):
+            (box,) = (found.box for found in change.gained if found.number == number)
+            self._sought[number] = around(self._sought[number], box)
+        coordinates = change.coordinates
+        seen = self._scanned[tuple(axis // side for axis, side in zip(coordinates, self._block))]
+        return Change.at(tuple(axis[seen] for axis in coordinates), change.before[seen], change.after[seen])
 
     def seek(self, number: int, pixel: Sequence[int]) -> None:
         """Find an object from one of its pixels, so that it can be read before all is scanned.
@@ -257,18 +198,17 @@ class ObjectIndex:
         self.complete = bool(self._scanned.all())
 
     def _add_plane(self, plane: np.ndarray, leading: list[int], corner: list[int]) -> None:
-        for number, area, low, high in zip(*_objects_of(plane)):
+        for number, area, own in objects_of(plane):
             box = np.empty((2, len(self.shape)), np.int64)
-            box[0, :-2], box[1, :-2] = leading, np.add(leading, 1)
-            box[0, -2:], box[1, -2:] = low + corner, high + corner
-            self._gain(int(number), int(area), box)
+            box[0, :-2], box[1, :-2], box[:, -2:] = leading, np.add(leading, 1), own + corner
+            self._gain(number, area, box)
 
     def _gain(self, number: int, count: int, box: np.ndarray) -> None:
         if not number:
             return
         self._areas[number] = self._areas.get(number, 0) + count
         known = self._boxes.get(number)
-        self._boxes[number] = box if known is None else _around(known, box)
+        self._boxes[number] = box if known is None else around(known, box)
 
     def _lose(self, number: int, count: int) -> None:
         if not number or number not in self._areas:
@@ -276,32 +216,6 @@ class ObjectIndex:
         self._areas[number] -= count
         if self._areas[number] <= 0:
             del self._areas[number], self._boxes[number]
-
-
-def _objects_of(plane: np.ndarray) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers, areas and boxes (low, high: (N, 2)) of what a plane holds, from its runs of equal pixels."""
-    width = plane.shape[1]
-    flat = np.ascontiguousarray(plane).ravel()
-    breaks = np.empty(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=breaks[1:])
-    breaks[::width] = True
-    starts = np.flatnonzero(breaks)
-    lengths = np.diff(starts, append=flat.size)
-    values = flat[starts]
-    kept = np.flatnonzero(values)
-    kept = kept[np.argsort(values[kept], kind="stable")]
-    starts, lengths, values = starts[kept], lengths[kept], values[kept]
-    if not len(values):
-        return [], np.empty(0, int), np.empty((0, 2), int), np.empty((0, 2), int)
-    first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    rows, columns = starts // width, starts % width
-    low = np.stack([np.minimum.reduceat(rows, first), np.minimum.reduceat(columns, first)], 1)
-    high = np.stack([np.maximum.reduceat(rows, first) + 1, np.maximum.reduceat(columns + lengths, first)], 1)
-    return values[first].tolist(), np.add.reduceat(lengths, first), low, high
-
-
-def _around(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.array([np.minimum(one[0], other[0]), np.maximum(one[1], other[1])])
 
 
 def _common(side: slice, limit: slice) -> slice:

@@ -12,12 +12,12 @@ from qtpy.QtCore import Signal
 
 from segloop._napari import editing
 from segloop._napari.ledger import Ledger
-from segloop._napari.live_layer import Redrawn
 from segloop._napari.marks import Marks
 from segloop._napari.panels.tools import ToolGrid
 from segloop._napari.pointing import NO_POINTS, Click, tools_on, watch_click
+from segloop._napari.redrawn import Redrawn
 from segloop._napari.steps.step import Step, guarded, timer
-from segloop.editing.index import Box, Change
+from segloop.editing.changes import Box, Change
 from segloop.errors import LabelsError
 
 SCAN_SECONDS = 0.008
