@@ -16,10 +16,11 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import approximate_polygon, find_contours
 
+from segloop.catalog import Mask
 from segloop.editing.shapes import MARGIN, grow, shrink, smooth
 from segloop.editing.splitting import split_by_line
 from segloop.errors import PromptError
-from segloop.live_labels import LiveLabels, Mask
+from segloop.live_labels import LiveLabels
 from segloop.prompting import Prompter
 
 SLIP = 0.04
@@ -274,7 +275,7 @@ def offered(task: Task, start: Trial, help: Assistance) -> Iterator[Trial]:
     if hidden is not None:
         trial = start.copy()
         trial.do(CLICK, Tool.ACCEPT)
-        added(task, trial, help.live.mask(hidden))
+        added(task, trial, help.live.catalog.mask(hidden))
         yield from retouched(task, trial, task.free, picked=True)
     trial = start.copy()
     trial.do(CLICK, Tool.BOX)

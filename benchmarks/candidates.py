@@ -142,7 +142,7 @@ def measure(data: Path, count: int) -> dict[str, Any]:
     from segloop._napari.pointing import Click
 
     for number in hidden:
-        mask = live.mask(number)
+        mask = live.catalog.mask(number)
         rows, columns = np.nonzero(mask.inside & (live_read(dock, layer, mask) == 0))
         if not len(rows):
             continue
@@ -152,7 +152,7 @@ def measure(data: Path, count: int) -> dict[str, Any]:
     shown = [int(n) for n in layer.features["index"][layer.features["origin"] == "model"][:40]]
     for label in shown:
         number = live.object_of(label)
-        mask = live.mask(number)
+        mask = live.catalog.mask(number)
         rows, columns = np.nonzero(live_read(dock, layer, mask) == label)
         spot = (int(rows[0] + mask.area.rows.start), int(columns[0] + mask.area.columns.start))
         watch.time("click removes", lambda spot=spot, label=label: step._on_click(Click(label, spot)))

@@ -22,8 +22,8 @@ from scipy import ndimage
 
 import segloop
 from segloop import io
+from segloop.catalog import Mask
 from segloop.events import drain
-from segloop.live_labels import Mask
 from segloop.prompting import Prompter
 from segloop.segmentation import SegmentSettings
 

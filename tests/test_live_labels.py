@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from segloop.candidates import Candidates
-from segloop.live_labels import Area, LiveLabels, Thresholds
+from segloop.catalog import Area
+from segloop.live_labels import LiveLabels, Thresholds
 
 SHAPE = (2, 600, 560)
 START = Thresholds(0.5, 0.4, 8)
@@ -138,7 +139,7 @@ def test_candidates_under_what_a_person_drew_are_not_shown(found):
     assert shown == {n: a for n, a in enumerate(areas) if n not in (0, new) and a}
     assert (picture.data[0, :, :300] == new).all()
     for label in shown:
-        mask = picture.live.mask(picture.live.object_of(label))
+        mask = picture.live.catalog.mask(picture.live.object_of(label))
         covered = mask.inside & (picture.read(mask.area) == new)
         assert covered.sum() <= 0.4 * mask.inside.sum()
 
@@ -192,14 +193,14 @@ def test_hidden_candidates_are_found_at_a_pixel_the_best_first(found):
     for plane, row, column in np.random.default_rng(0).integers(0, (2, 600, 560), (60, 3)).tolist():
         covering = []
         for number in range(len(found)):
-            mask = picture.live.mask(number)
+            mask = picture.live.catalog.mask(number)
             if mask.area.plane != plane or picture.live.is_shown(number):
                 continue
             whole = np.zeros(SHAPE[1:], bool)
             whole[mask.area.rows, mask.area.columns] = mask.inside
             if whole[row, column]:
                 covering.append(number)
-        best = max(covering, key=picture.live.score, default=None)
+        best = max(covering, key=picture.live.catalog.score, default=None)
         assert picture.live.hidden_at(plane, row, column) == best
 
 
@@ -208,7 +209,7 @@ def test_hidden_parts_are_those_of_the_whole_masks_under_others(found):
     parts = {part.label: part.mask for part in picture.live.hidden_parts(picture.read)}
     assert parts
     for label in np.unique(picture.data).tolist()[1:]:
-        mask = picture.live.mask(picture.live.object_of(label))
+        mask = picture.live.catalog.mask(picture.live.object_of(label))
         shown = picture.read(mask.area)
         under = mask.inside & (shown != label)
         assert under.any() == (label in parts)

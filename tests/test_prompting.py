@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import segloop
+from segloop.catalog import Mask
 from segloop.errors import ModelError, PromptError
 from segloop.events import drain
-from segloop.live_labels import LiveLabels, Mask, Thresholds
+from segloop.live_labels import LiveLabels, Thresholds
 from segloop.prompting import Prompter
 from segloop.samples import load_sample
 from segloop.segmentation import SegmentSettings
@@ -45,7 +46,7 @@ def test_a_box_of_the_models_own_is_filled_as_the_model_fills_it(model, image, s
     sure = np.flatnonzero(found.scores > 0.5)
     assert len(sure) > 10
     agreed = [
-        iou(whole(prompter.fill(0, found.boxes[n]), shape), whole(live.mask(int(found.objects[n])), shape))
+        iou(whole(prompter.fill(0, found.boxes[n]), shape), whole(live.catalog.mask(int(found.objects[n])), shape))
         for n in sure
     ]
     # boxes at the border are cut there by hand, but not by the model

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from segloop.candidates import Candidates, Chosen
+from segloop.catalog import Area, Catalog, Mask
 from segloop.compiled import compiled
-from segloop.painting import frozen, paint, pixel_regions
+from segloop.painting import frozen, paint
 
 BLOCK = 256
 """Side, in pixels, of the blocks in which labels are brought up to date."""
@@ -23,34 +23,6 @@ class Thresholds:
     score: float
     overlap: float
     min_area: int
-
-
-@dataclass(frozen=True, slots=True)
-class Area:
-    """Pixels of plane number ``plane``: rows and columns with start and stop."""
-
-    plane: int
-    rows: slice
-    columns: slice
-
-    @property
-    def bounds(self) -> tuple[int, int, int, int, int]:
-        """Plane, first row, first column, end row, end column."""
-        return self.plane, self.rows.start, self.columns.start, self.rows.stop, self.columns.stop
-
-
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """An object as the model sees it, whatever lies above it.
-
-    Parameters
-    ----------
-    area : Area
-    inside : bool (rows, columns)
-    """
-
-    area: Area
-    inside: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,16 +56,10 @@ class LiveLabels:
     """
 
     def __init__(self, candidates: Candidates, thresholds: Thresholds, largest: int = 2**32 - 1) -> None:
-        self.candidates = candidates
+        self.candidates, self.catalog = candidates, Catalog(candidates)
         self.thresholds = thresholds
         self._largest = largest
-        count = int(candidates.objects.max(initial=-1)) + 1
-        # a piece of each object, for its score and class
-        self._piece = np.zeros(count, np.int64)
-        self._piece[candidates.objects[::-1]] = np.arange(len(candidates))[::-1]
-        self._by_object = np.argsort(candidates.objects, kind="stable")
-        self._starts = np.searchsorted(candidates.objects[self._by_object], np.arange(count + 1))
-        self._regions = pixel_regions(candidates.boxes, candidates.shape[1:])
+        count = len(self.catalog)
         self._chosen = candidates.choose(thresholds.score, thresholds.overlap, thresholds.min_area)
         self._numbers = np.zeros(count, np.int64)
         self._numbers[self._objects(self._chosen)] = np.arange(1, len(self._chosen) + 1)
@@ -111,13 +77,10 @@ class LiveLabels:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        found = self.candidates
-        arrays = (found.boxes, found.scores, found.classes, found.masks, found.objects, found.planes)
-        own = (self._piece, self._by_object, self._starts, self._regions, self._numbers, self._shown, self._held)
-        return sum(a.nbytes for a in (*arrays, *own))
+        return self.catalog.nbytes + sum(a.nbytes for a in (self._numbers, self._shown, self._held))
 
     def __len__(self) -> int:
-        return len(self._piece)
+        return len(self.catalog)
 
     @property
     def shown(self) -> int:
@@ -133,14 +96,6 @@ class LiveLabels:
     def is_shown(self, number: int) -> bool:
         """Whether the thresholds show an object."""
         return bool(self._shown[number])
-
-    def score(self, number: int) -> float:
-        """The score of an object, in [0, 1]."""
-        return float(self.candidates.scores[self._piece[number]])
-
-    def object_class(self, number: int) -> int:
-        """The class of an object, 1…K."""
-        return int(self.candidates.classes[self._piece[number]])
 
     def label_for(self, number: int, taken: int) -> int:
         """The number that an object has in the label image, or gets now: above ``taken`` and all given before.
@@ -207,8 +162,7 @@ class LiveLabels:
         self.thresholds, self._held = thresholds, now_held
         self._walls = frozenset(wall.bounds for wall in walls)
         objects = self._objects(chosen)
-        own = [self._area(piece) for piece in np.flatnonzero(now_held[self.candidates.objects])]
-        blocked = self._blocked(objects, [*walls, *own], read, frozenset(held), closed)
+        blocked = self._blocked(objects, [*walls, *self.catalog.areas(now_held)], read, frozenset(held), closed)
         keep = ~blocked
         for place in np.flatnonzero(keep & (self._numbers[objects] == 0)):
             keep[place] = self.label_for(int(objects[place]), taken) > 0
@@ -218,10 +172,7 @@ class LiveLabels:
         self._shown[self._objects(chosen)] = True
         self._tables = self._lookups()
         changed = (before != self._shown) | (was_held != now_held)
-        regions = [
-            (int(self.candidates.planes[piece]), *self._regions[piece].tolist())
-            for piece in np.flatnonzero(changed[self.candidates.objects])
-        ]
+        regions = [area.bounds for area in self.catalog.areas(changed)]
         regions += list(self._walls ^ was_walls)
         return self._blocks(regions)
 
@@ -270,31 +221,18 @@ class LiveLabels:
                 continue
             label = int(self._numbers[number])
             if number in self._near_walls:
-                area = int((read(self.mask(number).area) == label).sum())
-            rows.append((label, self.score(number), self.object_class(number), area))
+                area = int((read(self.catalog.area(number)) == label).sum())
+            rows.append((label, self.catalog.score(number), self.catalog.object_class(number), area))
         return rows
 
     # objects
 
     def hidden_at(self, plane: int, row: int, column: int) -> int | None:
         """The best object at a pixel that is neither shown nor held; None if there is none."""
-        for number in self._at(plane, row, column):
+        for number in self.catalog.at(plane, row, column):
             if not self._shown[number] and not self._held[number]:
                 return number
         return None
-
-    def mask(self, number: int) -> Mask:
-        """An object as the model sees it."""
-        pieces = self._pieces(number)
-        area = self._area_of(pieces)
-        alone = replace(
-            self._chosen,
-            index=pieces[:1],
-            planes=self.candidates.planes[pieces[:1]],
-            pieces=pieces,
-            starts=np.array([0, len(pieces)]),
-        )
-        return Mask(area, self.candidates.draw(alone, area.plane, area.rows, area.columns) > 0)
 
     def hidden_parts(self, read: Read, planes: Collection[int] = ()) -> list[Hidden]:
         """Objects of the label image of which a part lies under others, with that part.
@@ -307,59 +245,17 @@ class LiveLabels:
             All by default.
         """
         parts = []
-        for number in self._crowded():
-            if planes and int(self.candidates.planes[self._piece[number]]) not in planes:
+        shown = np.flatnonzero((self._shown | self._held) & (self._numbers > 0))
+        for number in self.catalog.meeting(shown):
+            if planes and self.catalog.plane(number) not in planes:
                 continue
-            mask, label = self.mask(number), int(self._numbers[number])
+            mask, label = self.catalog.mask(number), int(self._numbers[number])
             current = read(mask.area)
             # what lies on background was taken away by a person
             under = mask.inside & (current != label) & (current != 0)
             if under.any() and (mask.inside & (current == label)).any():
                 parts.append(Hidden(label, Mask(mask.area, under)))
         return parts
-
-    def _crowded(self) -> list[int]:
-        """Objects in the label image whose box meets that of another one."""
-        objects = np.flatnonzero((self._shown | self._held) & (self._numbers > 0))
-        pieces = self._piece[objects]
-        places, planes = self._regions[pieces], self.candidates.planes[pieces]
-        order = np.lexsort((places[:, 0], planes))
-        found = set()
-        for at, first in enumerate(order):
-            for second in itertools.islice(order, at + 1, None):
-                if planes[second] != planes[first] or places[second, 0] >= places[first, 2]:
-                    break
-                if places[second, 1] < places[first, 3] and places[second, 3] > places[first, 1]:
-                    found |= {int(objects[first]), int(objects[second])}
-        return sorted(found)
-
-    def _at(self, plane: int, row: int, column: int) -> list[int]:
-        """Objects with a pixel, the best first."""
-        regions, found = self._regions, self.candidates
-        near = (found.planes == plane) & (regions[:, 0] <= row) & (regions[:, 2] > row)
-        near &= (regions[:, 1] <= column) & (regions[:, 3] > column)
-        numbers = np.unique(found.objects[near])
-        numbers = numbers[np.argsort(-found.scores[self._piece[numbers]], kind="stable")]
-        return [n for n in numbers.tolist() if self._covers(n, row, column)]
-
-    def _covers(self, number: int, row: int, column: int) -> bool:
-        mask = self.mask(number)
-        return bool(mask.inside[row - mask.area.rows.start, column - mask.area.columns.start])
-
-    def _pieces(self, number: int) -> np.ndarray:
-        return self._by_object[self._starts[number] : self._starts[number + 1]]
-
-    def _area_of(self, pieces: np.ndarray) -> Area:
-        regions = self._regions
-        if len(pieces) == 1:
-            return self._area(pieces[0])
-        top, left = regions[pieces, :2].min(axis=0).tolist()
-        bottom, right = regions[pieces, 2:].max(axis=0).tolist()
-        return Area(int(self.candidates.planes[pieces[0]]), slice(top, bottom), slice(left, right))
-
-    def _area(self, piece: int | np.integer) -> Area:
-        top, left, bottom, right = self._regions[piece].tolist()
-        return Area(int(self.candidates.planes[piece]), slice(top, bottom), slice(left, right))
 
     def _objects(self, chosen: Chosen) -> np.ndarray:
         objects: np.ndarray = self.candidates.objects[chosen.index]
@@ -378,8 +274,8 @@ class LiveLabels:
         self._near_walls = set()
         if not walls:
             return blocked
-        pieces = self._piece[objects]
-        regions, planes = self._regions[pieces], self.candidates.planes[pieces]
+        pieces = self.catalog.piece[objects]
+        regions, planes = self.catalog.regions[pieces], self.candidates.planes[pieces]
         near = np.zeros(len(objects), bool)
         for wall in walls:
             near |= (
@@ -396,14 +292,13 @@ class LiveLabels:
         boxes, masks = frozen(self.candidates.boxes, np.float32), frozen(self.candidates.masks, np.uint8)
         thresholds = self.thresholds
         for place in np.flatnonzero(near):
-            pieces = self._pieces(int(objects[place]))
-            area = self._area_of(pieces)
+            pieces, area = self.catalog.pieces(int(objects[place])), self.catalog.area(int(objects[place]))
             inside, covered = _cover(
                 read(area), lookup, area.rows.start, area.columns.start, boxes, masks, frozen(pieces, np.int64)
             )
             blocked[place] = inside - covered < max(1, thresholds.min_area) or covered > thresholds.overlap * inside
             if closed is not None and not blocked[place]:
-                mask = self.mask(int(objects[place]))
+                mask = self.catalog.mask(int(objects[place]))
                 blocked[place] = bool((mask.inside & closed(area)).any())
         return blocked
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segloop.catalog import Area, Mask
 from segloop.errors import ModelError, PromptError
 from segloop.events import Event, SegmentStarted, TileDone
 from segloop.image import Image
-from segloop.live_labels import Area, Mask
 from segloop.models.protocol import Instances, Promptable, Segmenter, Task
 from segloop.painting import frozen, paint, pixel_regions
 from segloop.planning import Region, nearest_first, network_image

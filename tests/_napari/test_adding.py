@@ -12,7 +12,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 from segloop._napari.outlines import outline_segments
-from segloop.live_labels import Area, Mask
+from segloop.catalog import Area, Mask
 
 PATIENCE = 300_000
 LEFT = Qt.MouseButton.LeftButton
@@ -98,7 +98,7 @@ def test_what_is_pointed_at_is_outlined_and_a_click_adds_it(segmented, qtbot, er
     assert dock.adding_step._picking.active
 
     number = int(np.argmax(live.live.candidates.scores))
-    mask = live.live.mask(number)
+    mask = live.live.catalog.mask(number)
     spot = inside(mask)
     hand.point(spot)
     assert dock.adding_step._outlines.shown
@@ -108,7 +108,7 @@ def test_what_is_pointed_at_is_outlined_and_a_click_adds_it(segmented, qtbot, er
     assert label and np.array_equal(live.read(mask.area) == label, mask.inside)
     qtbot.waitUntil(lambda: label in set(layer.features["index"]), timeout=PATIENCE)
     row = layer.features.set_index("index").loc[label]
-    assert row["origin"] == "confirmed" and row["score"] == pytest.approx(live.live.score(number))
+    assert row["origin"] == "confirmed" and row["score"] == pytest.approx(live.live.catalog.score(number))
     assert row["class"] == "nucleus" and row["area"] == mask.inside.sum()
 
     # sliders leave it alone, and it has the number that it had
@@ -171,7 +171,7 @@ def test_a_box_is_filled_by_the_model(segmented, qtbot, errors):
     layer, live = dock.correct_step.labels, dock.threshold_step.live
     raise_score(qtbot, dock)
     number = int(np.argmax(live.live.candidates.scores))
-    mask = live.live.mask(number)
+    mask = live.live.catalog.mask(number)
     qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
     qtbot.waitUntil(lambda: dock.adding_step.job is None, timeout=PATIENCE)
     assert "Draw a box" in dock.status.text()
@@ -260,7 +260,7 @@ def test_overlapping_objects_are_exported_whole(segmented, qtbot, tmp_path, erro
     notes = {note["label"]: note for note in json.loads(path.read_text())["annotations"]}
     assert {label for label, note in notes.items() if "hidden" in note} == set(parts)
     for label, mask in parts.items():
-        whole = live.live.mask(live.live.object_of(label))
+        whole = live.live.catalog.mask(live.live.object_of(label))
         drawn = coco.decode(notes[label]["segmentation"]).astype(bool)[whole.area.rows, whole.area.columns]
         assert np.array_equal(drawn, whole.inside) and notes[label]["hidden"] == mask.inside.sum()
     assert errors == []

@@ -69,7 +69,7 @@ def test_pixels_of_the_layer_are_found_in_their_planes(axes):
         at = tuple(int(n) for n in position)
         plane, row, column = live.spot(at)
         number = live.live.object_of(int(layer.data[at]))
-        mask = live.live.mask(number)
+        mask = live.live.catalog.mask(number)
         assert mask.area.plane == plane
         assert mask.inside[row - mask.area.rows.start, column - mask.area.columns.start]
         assert live.read(mask.area)[row - mask.area.rows.start, column - mask.area.columns.start] == layer.data[at]

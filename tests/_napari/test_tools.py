@@ -16,7 +16,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QInputDialog
 
 from segloop._napari import pointing
-from segloop._napari.live_layer import Redrawn
+from segloop._napari.redrawn import Redrawn
 from segloop._napari.session import Origin
 from segloop._napari.tools import NOT_OBJECTS, TOOLS, Group, show_key
 

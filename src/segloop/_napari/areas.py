@@ -10,12 +10,12 @@ from napari.layers import Labels
 from segloop._napari.layers import Placement
 
 if TYPE_CHECKING:
-    from segloop.live_labels import Area
+    from segloop.catalog import Area
 
 
 def area_between(place: Placement, corners: np.ndarray) -> Area:
     """The pixels between two corners (2, D) of one plane."""
-    from segloop.live_labels import Area
+    from segloop.catalog import Area
 
     low, high = np.floor(corners.min(axis=0) + 0.5).astype(int), np.ceil(corners.max(axis=0) + 0.5).astype(int)
     outer = [number for number, axis in enumerate(place.axes) if axis not in "CYX"]

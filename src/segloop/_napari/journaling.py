@@ -30,7 +30,7 @@ from segloop._napari.steps.step import Step, timer
 from segloop.errors import FileError
 
 if TYPE_CHECKING:
-    from segloop._napari.live_layer import Redrawn
+    from segloop._napari.redrawn import Redrawn
     from segloop.corrections.journal import Journal
     from segloop.corrections.journal_writer import Batch, JournalWriter, Lane
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,30 +12,16 @@ from napari.layers import Labels
 from segloop._napari import features
 from segloop._napari.areas import box_of, read, shaped
 from segloop._napari.layers import Placement
+from segloop._napari.redrawn import Redrawn
 from segloop._napari.touched import Touched
 
 if TYPE_CHECKING:
-    from segloop.live_labels import Area, Hidden, LiveLabels, Thresholds
+    from segloop.catalog import Area
+    from segloop.live_labels import Hidden, LiveLabels, Thresholds
     from segloop.segmentation import SegmentSettings
     from segloop.store import ModelInfo
 
 MODEL = "model"
-
-
-@dataclass(frozen=True, eq=False)
-class Redrawn:
-    """A block of a layer that was drawn anew past the layer's undo.
-
-    Parameters
-    ----------
-    box : tuple of slice
-        In the layer's data.
-    before, after : integers, the box's shape
-    """
-
-    box: tuple[slice, ...]
-    before: np.ndarray
-    after: np.ndarray
 
 
 class LiveLayer:
@@ -179,8 +164,8 @@ class LiveLayer:
         return {
             "index": label,
             "label": label,
-            "class": names[self.live.object_class(number)],
-            "score": self.live.score(number),
+            "class": names[self.live.catalog.object_class(number)],
+            "score": self.live.catalog.score(number),
             "area": area,
             "origin": origin,
         }
@@ -202,7 +187,7 @@ class LiveLayer:
 
     def _walls(self) -> list[Area]:
         """Where a person painted."""
-        from segloop.live_labels import Area
+        from segloop.catalog import Area
 
         axes = self.place.axes
         outer = [axis for axis in axes if axis not in "CYX"]
@@ -222,7 +207,7 @@ class LiveLayer:
         return block if self.place.rows_first else block.T
 
     def _reviewed_walls(self) -> list[Area]:
-        from segloop.live_labels import Area
+        from segloop.catalog import Area
 
         walls = []
         for plane in range(self.live.candidates.shape[0]):

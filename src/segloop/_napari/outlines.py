@@ -12,7 +12,7 @@ from napari.layers import Labels
 from segloop._napari.marks import Marks
 
 if TYPE_CHECKING:
-    from segloop.live_labels import Mask
+    from segloop.catalog import Mask
 
 ADD = "#5dff8f"
 """What a click would add."""

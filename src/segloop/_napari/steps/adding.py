@@ -31,7 +31,7 @@ from segloop.events import Event, SegmentStarted, TileDone
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
-    from segloop.live_labels import Mask
+    from segloop.catalog import Mask
     from segloop.prompting import Prompter
 
 MOSTLY = 0.5
@@ -187,11 +187,11 @@ class AddingStep(Step):
         if number < 0:
             self._outlines.clear()
             return
-        mask = live.live.mask(number)
+        mask = live.live.catalog.mask(number)
         if label:
             mask = type(mask)(mask.area, live.read(mask.area) == label)
         self._outlines.outline(live.layer, [mask], REMOVE if label else ADD, live.place.rows_first)
-        score = live.live.score(number)
+        score = live.live.catalog.score(number)
         named, done = (f"Object {label}", "remove") if label else ("Not shown", "add")
         self.say(f"{named}, score {score:.2f}. Click to {done} it.")
 
@@ -212,7 +212,7 @@ class AddingStep(Step):
             return
         label, number = self._target(live, click.position)
         if label:
-            score = live.live.score(number)
+            score = live.live.catalog.score(number)
             self.ledger.index.seek(label, click.position)
             editing.delete_objects(self.ledger, [label])
             self.say(f"Object {label} (score {score:.2f}) is removed. Ctrl+Z brings it back.")
@@ -224,7 +224,7 @@ class AddingStep(Step):
             live.live.accept(number)
             row = live.row(number, label, 0, ObjectOrigin.CONFIRMED.value)
             del row["area"]
-            self._add(live.live.mask(number), label, row, live.place)
+            self._add(live.live.catalog.mask(number), label, row, live.place)
         else:
             self.say("Nothing was found here. Draw it: with a box, or with the brush.", "warning")
         self._hovered = (0, -1)
@@ -242,7 +242,7 @@ class AddingStep(Step):
             number = live.live.object_of(other) if live is not None and other else None
             if live is None or number is None or other in held:
                 continue
-            area = live.live.mask(number).area
+            area = live.live.catalog.area(number)
             own = live.read(area) == other
             under = (current == other) & mask.inside
             if under.sum() > MOSTLY * own.sum():
