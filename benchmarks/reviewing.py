@@ -45,10 +45,11 @@ def read_set(data: Path, folder: str, skip: int) -> list[Annotated]:
     else:
         root = data / folder
         names = sorted(path.stem for path in (root / "images").iterdir())[skip:]
-    return [_read(root, name) for name in names]
+    return [read_image(root, name) for name in names]
 
 
-def _read(root: Path, name: str) -> Annotated:
+def read_image(root: Path, name: str) -> Annotated:
+    """Read one image of a folder with ``images`` and ``labels``, and its reference."""
     pixels = iio.imread(next((root / "images").glob(f"{name}.*")))
     path = next((root / "labels").glob(f"{name}.*"))
     reference = tifffile.imread(path) if path.suffix == ".tif" else iio.imread(path)
