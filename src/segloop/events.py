@@ -6,6 +6,7 @@ the window hands them to a job, a test collects them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -97,10 +98,47 @@ class PlaneExamined(Event):
 
 @dataclass(frozen=True, slots=True)
 class Scored(Event):
-    """A model was scored on the held-out regions; ``stage`` is "before" or "after"."""
+    """A model was scored on the held-out regions; ``stage`` is "before" or "after".
+
+    ``error`` is the score's standard error, NaN where it is not known.
+    """
 
     stage: str
     score: float
+    error: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundRegion:
+    """One held-out region: what is there, and what a model found.
+
+    Parameters
+    ----------
+    image : uint8 (Y, X)
+        To be looked at: one plane, from dark to light.
+    reference, found : unsigned integers (Y, X)
+        The corrected labels and the model's: objects or classes, both alike.
+    scored : bool (Y, X)
+        Where the two are compared; around it is context.
+    """
+
+    image: np.ndarray
+    reference: np.ndarray
+    found: np.ndarray
+    scored: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOutFound(Event):
+    """What the model finds in some of the held-out regions; ``epoch`` 0 is before training."""
+
+    epoch: int
+    regions: tuple[FoundRegion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StillTraining(Event):
+    """A training in another process is alive, though nothing else has happened since the last event."""
 
 
 Result = TypeVar("Result")

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,16 @@ def weights_hash(name_or_path: str | os.PathLike[str]) -> str:
         If there is no such model or it is damaged.
     """
     return str(_read_document(_find(name_or_path)).get("sha256", ""))
+
+
+def training_records(name: str) -> dict[int, dict[str, Any]]:
+    """Return what each version of an own model records of its training, by version; damaged ones are left out."""
+    folder = home() / "models" / check_name(name)
+    records = {}
+    for version in _versions(folder):
+        with suppress(ModelError, KeyError, TypeError):
+            records[version] = dict(_read_document(folder / str(version))["model"]["training"])
+    return records
 
 
 def delete_version(name: str, version: int) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -20,10 +21,14 @@ from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.registry import get_family
 from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
 from segloop.train.augment import Augmentation
+from segloop.train.checkpoint import Checkpoint, Keeper, NoKeeper
 from segloop.train.data import CropSource, TrainingImage
 from segloop.train.fit import Clock, Fit, FitSettings
 from segloop.train.guard import HeldOut, held_out_region, metric_name, score_model
+from segloop.train.held_out import HeldOutScores
+from segloop.train.plan import count_learned, steps_per_epoch
 from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
+from segloop.train.scoring import Pictures, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,10 @@ class FinetuneResult:
         What the scores are, in words.
     notices : tuple of str
     seconds : float
+    before_error, after_error : float
+        Standard errors of ``before`` and ``after``; NaN where they cannot be known.
+    gain_error : float
+        Standard error of ``after - before``, from the same regions; NaN where it cannot be known.
     """
 
     model: Trainable
@@ -91,6 +100,9 @@ class FinetuneResult:
     metric: str
     notices: tuple[str, ...] = ()
     seconds: float = 0.0
+    before_error: float = math.nan
+    after_error: float = math.nan
+    gain_error: float = math.nan
 
     @property
     def improved(self) -> bool:
@@ -100,6 +112,7 @@ class FinetuneResult:
 
 Stop = Callable[[], bool]
 DEFAULTS = FinetuneSettings()
+NO_KEEPER = NoKeeper()
 
 
 def finetune(
@@ -129,10 +142,13 @@ def finetune_events(
     stop: Stop = lambda: False,
     *,
     clock: Clock = time.monotonic,
+    keeper: Keeper = NO_KEEPER,
 ) -> Generator[Event, None, FinetuneResult]:
     """Fine-tune, an event per epoch; returns the :class:`FinetuneResult`.
 
     When ``stop`` returns true (asked before each step), training ends and what was learned so far is the result.
+    With a ``keeper`` that has a checkpoint it goes on from there, the epochs so far being told again, and unless
+    ``minutes`` end it the model becomes what it would have become without the interruption.
     ``settings.minutes`` are those of ``clock``, in seconds: wall time unless another is given.
     """
     classes = _classes_to_learn(model.spec, training_set)
@@ -144,7 +160,9 @@ def finetune_events(
     parent = f"{model.spec.name}@{model.spec.version}"
     comparable = classes == model.spec.classes
     return (
-        yield from _train(student, training_set, settings, stop, rate, augmentation, comparable, parent, True, clock)
+        yield from _train(
+            student, training_set, settings, stop, rate, augmentation, comparable, parent, True, clock, keeper
+        )
     )
 
 
@@ -163,7 +181,9 @@ def train_events(
         model = model.with_classes(classes)
     rate = 1e-3 if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(zoom_low=0.7, zoom_high=1.4, intensity=0.4)
-    return (yield from _train(model, training_set, settings, stop, rate, augmentation, False, "", False, clock))
+    return (
+        yield from _train(model, training_set, settings, stop, rate, augmentation, False, "", False, clock, NO_KEEPER)
+    )
 
 
 def _train(
@@ -177,6 +197,7 @@ def _train(
     parent: str,
     freeze_norm: bool,
     clock: Clock,
+    keeper: Keeper,
 ) -> Generator[Event, None, FinetuneResult]:
     started = time.monotonic()
     notices: list[str] = []
@@ -200,10 +221,15 @@ def _train(
     prepare = _prepare(model.spec, training_set.task)
     images, scored = _read_set(training_set, model.spec, train, held_out, zoom)
 
-    steps = min(50, max(8, math.ceil(2 * len(train) / settings.batch)))
+    steps = steps_per_epoch(len(train), settings.batch)
     crop = _crop(model, images, settings.crop)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
-    scoring = _Scoring(lambda: score_model(model, scored, prepare, settings.device), settings.epochs, clock)
+    pictures = Pictures()
+
+    def score() -> HeldOutScores:
+        return score_model(model, scored, prepare, settings.device, pictures.take)
+
+    scoring = Scoring(score, settings.epochs, clock)
     fit = Fit(
         model,
         source,
@@ -222,24 +248,35 @@ def _train(
         clock=clock,
     )
     yield TrainingStarted(settings.epochs, len(train), len(held_out), str(model.device))
-    before = math.nan
+    checkpoint = keeper.last()
+    first = HeldOutScores(())
     if comparable:
         # the old model at its own scale: what the user has now
         new_spec, model.spec = model.spec, old_spec
-        before = score_model(model, scored, prepare, settings.device)
+        first = score()
         model.spec = new_spec
-    yield Scored("before", before)
+    before = Scored("before", first.value, first.error)
     history = []
+    if checkpoint is not None:
+        fit.load_state_dict(checkpoint.fit)
+        before, history = checkpoint.before, list(checkpoint.history)
+    yield before
+    yield from pictures.shown(0)
+    yield from history
     for event in fit.run(stop):
         if isinstance(event, EpochDone):
             history.append(event)
+            if fit.step == fit.epoch * steps:
+                keeper.keep(Checkpoint(fit.state_dict(), before, tuple(history)))
         yield event
+        yield from pictures.shown(fit.epoch)
     if fit.step == 0:
         raise TrainingError("training was stopped before its first step, so nothing was learned; start it again")
-    after = history[-1].score if history else before
-    if history and math.isnan(after):
-        after = score_model(model, scored, prepare, settings.device)
-    yield Scored("after", after)
+    last = scoring.last if math.isfinite(history[-1].score) and scoring.last is not None else score()
+    after = Scored("after", last.value, last.error)
+    yield after
+    yield from pictures.shown(fit.epoch)
+    gain_error = last.gain_error(first) if first.regions and last.regions else math.nan
     model.spec = replace(
         model.spec,
         parent=parent,
@@ -251,32 +288,35 @@ def _train(
             "epochs": len(history),
             "steps": fit.step,
             "metric": metric_name(model.spec.task),
-            "before": None if math.isnan(before) else before,
-            "after": None if math.isnan(after) else after,
-            "torch": torch.__version__,
+            **_json_scores(before, after, gain_error),
+            "curve": [[epoch.epoch, epoch.loss, _or_none(epoch.score)] for epoch in history],
+            "learned_from": count_learned(training_set, [*train, *held_out]),
+            "device": str(model.device),
+            **{name: version(name) for name in ("napari-segloop", "torch", "torchvision", "numpy")},
         },
     )
-    seconds = time.monotonic() - started
-    return FinetuneResult(model, tuple(history), before, after, metric_name(model.spec.task), tuple(notices), seconds)
+    return FinetuneResult(
+        model,
+        tuple(history),
+        before.score,
+        after.score,
+        metric_name(model.spec.task),
+        tuple(notices),
+        time.monotonic() - started,
+        before.error,
+        after.error,
+        gain_error,
+    )
 
 
-class _Scoring:
-    """Scores often enough to draw a curve, and takes no more than about a fifth of the time."""
+def _json_scores(before: Scored, after: Scored, gain_error: float) -> dict[str, float | None]:
+    scores = {"before": before.score, "after": after.score}
+    errors = {"before_error": before.error, "after_error": after.error, "gain_error": gain_error}
+    return {name: _or_none(value) for name, value in {**scores, **errors}.items()}
 
-    def __init__(self, score: Callable[[], float], epochs: int, clock: Clock) -> None:
-        self._score, self._epochs, self._clock = score, epochs, clock
-        self._ended, self._lasted = -math.inf, 0.0
 
-    def due(self, epoch: int) -> bool:
-        """Whether the epoch that ended is to be scored; the last one always is."""
-        return epoch == self._epochs or self._clock() - self._ended >= 4 * self._lasted
-
-    def score(self) -> float:
-        started = self._clock()
-        value = self._score()
-        self._ended = self._clock()
-        self._lasted = self._ended - started
-        return value
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, ...]:

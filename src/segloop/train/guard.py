@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import numpy as np
 
-from segloop.events import drain
+from segloop.events import FoundRegion, drain
 from segloop.image import Image
 from segloop.labels import Task
 from segloop.metrics import ClassScores, InstanceScores, class_scores, instance_scores
@@ -18,7 +15,9 @@ from segloop.models.device import Device
 from segloop.models.protocol import Trainable
 from segloop.normalize import Statistics
 from segloop.segmentation import SegmentSettings, segment_events
+from segloop.settings import AUTO
 from segloop.train.data import Box
+from segloop.train.held_out import HeldOutScores, grey_plane, middle_plane
 
 CONTEXT = 64
 """Image pixels around a region that the model sees and that are not scored."""
@@ -58,22 +57,29 @@ def metric_name(task: Task) -> str:
 
 
 def score_model(
-    model: Trainable, regions: Sequence[HeldOut], prepare: Callable[[np.ndarray], np.ndarray], device: Device
-) -> float:
-    """Score a model on held-out regions, pooled: in [0, 1], or NaN if there is nothing to score.
+    model: Trainable,
+    regions: Sequence[HeldOut],
+    prepare: Callable[[np.ndarray], np.ndarray],
+    device: Device,
+    see: Callable[[FoundRegion], object] = lambda region: None,
+) -> HeldOutScores:
+    """Score a model on held-out regions.
 
     Instances: AP averaged over IoU 0.5 to 0.95, objects that lie mostly outside the region not counted.
-    Classes: mean Dice of the classes but the background.
+    Classes: mean Dice of the classes but the background. ``see`` is shown what was found in each region.
     """
-    settings = SegmentSettings(device=device)
-    objects: list[InstanceScores] = []
-    classes: list[ClassScores] = []
+    spec = model.spec
+    # at the model's own scale, whatever it finds while it is still learning
+    size = spec.object_size / spec.zoom if spec.object_size else AUTO
+    settings = SegmentSettings(device=device, object_size=size)
+    scores: list[InstanceScores | ClassScores] = []
     for region in regions:
         found = np.asarray(drain(segment_events(model, region.image, settings, region.statistics)).labels)
+        reference = region.labels if model.spec.task is Task.INSTANCE else prepare(region.labels)
         if model.spec.task is Task.INSTANCE:
-            objects.append(instance_scores(region.labels, found, reviewed=region.scored))
+            scores.append(instance_scores(reference, found, reviewed=region.scored))
         else:
-            classes.append(class_scores(prepare(region.labels), found, len(model.spec.classes), region.scored))
-    if objects:
-        return float(reduce(add, objects).mean_ap)
-    return float(reduce(add, classes).mean_dice) if classes else math.nan
+            scores.append(class_scores(reference, found, len(model.spec.classes), region.scored))
+        planes = (middle_plane(labels) for labels in (reference, found, region.scored))
+        see(FoundRegion(grey_plane(region.image), *planes))
+    return HeldOutScores(tuple(scores))
