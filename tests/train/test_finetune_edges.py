@@ -1,4 +1,4 @@
-"""Fine-tuning: what is stopped too early, and what a new model knows of its objects."""
+"""Fine-tuning: what is stopped too early, what a new model knows of its objects, and how it learns new classes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from segloop.corrections import TrainingSet
 from segloop.errors import TrainingError
 from segloop.events import drain
 from segloop.image import Image
+from segloop.labels import Task
 from segloop.models.protocol import ModelSpec
 from segloop.models.registry import get_family
 from segloop.train.finetune import FinetuneSettings, finetune_events, train_events
@@ -49,3 +51,22 @@ def test_a_new_model_knows_how_large_its_objects_are(training_set: TrainingSet) 
     assert spec.object_size == pytest.approx(10 * np.sqrt(4 / np.pi) * spec.zoom, abs=0.06)
     known = get_family("unet").build(replace(tiny_spec(), object_size=12.0))
     assert drain(finetune_events(known, training_set, QUICK)).model.spec.object_size == 12.0
+
+
+@pytest.mark.parametrize(
+    ("names", "same"), [(("background", "inside", "border"), True), (("sky", "sea", "sand"), False)]
+)
+def test_statistics_of_the_features_are_learned_with_new_classes_only(
+    names: tuple[str, ...], same: bool, tmp_path: Path
+) -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    labels[8:40, 10:30] = 1
+    labels[40:60, 10:30] = 2
+    training_set = TrainingSet(tmp_path, Task.SEMANTIC, names)
+    training_set.add(Image(labels * 100, "YX"), labels)
+    model = get_family("unet").build(tiny_spec())
+    old = model.module.state_dict()
+    new = drain(finetune_events(model, training_set, QUICK)).model.module.state_dict()
+    means = [name for name in old if name.endswith("running_mean")]
+    assert means
+    assert all(torch.equal(old[name], new[name]) == same for name in means)

@@ -58,10 +58,12 @@ class TrainingImage:
     def read_image(self, window: Box, spec: ModelSpec) -> np.ndarray:
         """Read a window as the network sees it: float32 (C, [Z], Y, X), normalised."""
         pixels = spec.normalization.apply(self.image.read(window), self.statistics)
-        if spec.repeat_grey and pixels.shape[0] == 1:
-            pixels = np.repeat(pixels, spec.channels, axis=0)
         # as when segmenting: what is reduced is blurred first
-        return blur(torch.from_numpy(pixels), [blur_sigma(1 / zoom) for zoom in self.zooms]).numpy()
+        blurred: np.ndarray = blur(torch.from_numpy(pixels), [blur_sigma(1 / zoom) for zoom in self.zooms]).numpy()
+        # after the blur, which would take as many times as long
+        if spec.repeat_grey and blurred.shape[0] == 1:
+            blurred = np.repeat(blurred, spec.channels, axis=0)
+        return blurred
 
     @property
     def zooms(self) -> tuple[float, ...]:

@@ -155,13 +155,17 @@ def finetune_events(
     # a new last layer is drawn at random
     torch.manual_seed(settings.seed)
     student = model.with_classes(classes)
-    rate = 3e-4 if settings.learning_rate is AUTO else settings.learning_rate
-    augmentation = Augmentation(intensity=0.3)
     parent = f"{model.spec.name}@{model.spec.version}"
     comparable = classes == model.spec.classes
+    # small steps would hardly move a new last layer, and what it needs of the old features has other statistics
+    new_pixel_classes = not comparable and model.spec.task is Task.SEMANTIC
+    usual_rate = 3e-3 if new_pixel_classes else 3e-4
+    rate = usual_rate if settings.learning_rate is AUTO else settings.learning_rate
+    augmentation = Augmentation(intensity=0.3)
+    frozen = not new_pixel_classes
     return (
         yield from _train(
-            student, training_set, settings, stop, rate, augmentation, comparable, parent, True, clock, keeper
+            student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper
         )
     )
 
