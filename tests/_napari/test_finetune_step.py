@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import psutil
 import pytest
 from qtpy.QtCore import Qt
 
-from segloop import store
+from segloop import store, trainings
 from segloop._napari import work
+from segloop._napari.panels import pictures
 from segloop.corrections import TrainingSet
 from segloop.errors import TrainingError
+from segloop.events import FoundRegion
 from segloop.image import Image
+from segloop.trainings import LearningCurve, LearningPoint, open_trainings
 
 PATIENCE = 180_000
 
@@ -44,14 +48,13 @@ def finetune(qtbot, dock):
 
 def decide(monkeypatch, before: float, after: float) -> None:
     """Let the held-out scores be these, whatever the few steps of a test make of the model."""
-    real = work.finetune_model
+    real = trainings.follow
 
-    def judged(base, folder, name, settings, stop):
-        finetuned = yield from real(base, folder, name, settings, stop)
-        result = dataclasses.replace(finetuned.result, before=before, after=after)
-        return work.Finetuned(result, name, store.save_model(result.model, name) if result.improved else None)
+    def judged(*given):
+        result = yield from real(*given)
+        return dataclasses.replace(result, before=before, after=after)
 
-    monkeypatch.setattr(work, "finetune_model", judged)
+    monkeypatch.setattr(trainings, "follow", judged)
 
 
 def test_without_corrections_it_says_what_to_do(qtbot, untrained, dock):
@@ -61,7 +64,11 @@ def test_without_corrections_it_says_what_to_do(qtbot, untrained, dock):
 
 
 def test_it_says_what_it_will_use(ready):
-    assert ready.finetune.uses.text() == "2 images, background, foreground in reviewed regions. Nothing else is used."
+    assert ready.finetune.uses.text() == (
+        "2 images: 1 region to learn from, 1 kept out to score the model. Classes: background, foreground. "
+        "Takes at most 5 min; how long is known after the first time on this computer."
+    )
+    assert "One region only is held out" in ready.finetune.missing.text()
     assert ready.finetune.base.current() == "fresh"
 
 
@@ -146,3 +153,95 @@ def test_an_error_in_training_is_told_and_the_panel_lives_on(qtbot, ready, error
     assert ready.finetune.reason.text() == errors[0]
     qtbot.waitUntil(ready.finetune.start.isEnabled, timeout=PATIENCE)
     assert ready.finetune.start.isEnabled() and ready.finetune.start.isVisibleTo(ready.finetune)
+
+
+def epoch_shown(dock) -> int:
+    words = dock.finetune.progress.bar.format().split()
+    return int(words[1]) if words and words[0] == "Epoch" else -1
+
+
+def test_a_training_that_is_killed_leaves_the_window_and_goes_on(qtbot, ready, errors, monkeypatch):
+    decide(monkeypatch, 0.5, 0.75)
+    ready.finetune.form.fields["epochs"].editor.setValue(3000)
+    ready.finetune.name.setText("killed")
+    press(qtbot, ready.finetune.start)
+    qtbot.waitUntil(lambda: epoch_shown(ready) >= 1, timeout=PATIENCE)
+    psutil.Process(open_trainings()[0].read("process.json")["process"][0]).kill()
+    qtbot.waitUntil(lambda: ready.finetune_step.job is None, timeout=PATIENCE)
+    assert "was killed by the system" in ready.finetune.reason.text() and len(errors) == 1
+    assert ready.finetune.resume.isVisibleTo(ready.finetune)
+    assert "The training of killed ended after epoch" in ready.finetune.interrupted.text()
+    kept = open_trainings()[0].epochs_done
+    press(qtbot, ready.finetune.resume)
+    qtbot.waitUntil(lambda: epoch_shown(ready) > kept, timeout=PATIENCE)
+    assert list(ready.finetune.curves.loss_curve.getData()[0])[:kept] == list(range(1, kept + 1))
+    press(qtbot, ready.finetune.progress.button)
+    qtbot.waitUntil(lambda: ready.finetune_step.job is None, timeout=PATIENCE)
+    press(qtbot, ready.finetune.forget)
+    assert not ready.finetune.resume.isVisibleTo(ready.finetune)
+
+
+def test_a_training_goes_on_while_the_dock_is_closed(qtbot, ready, open_dock, errors):
+    ready.finetune.form.fields["epochs"].editor.setValue(3000)
+    ready.finetune.name.setText("alone")
+    press(qtbot, ready.finetune.start)
+    qtbot.waitUntil(lambda: epoch_shown(ready) >= 1, timeout=PATIENCE)
+    viewer = ready._viewer
+    viewer.window.remove_dock_widget(ready)
+    ready.deleteLater()
+    qtbot.wait(500)
+    (training,) = open_trainings()
+    assert training.is_running
+    told = training.epochs_done
+    again = open_dock()
+    qtbot.waitUntil(lambda: epoch_shown(again) > told, timeout=PATIENCE)
+    press(qtbot, again.finetune.progress.button)
+    qtbot.waitUntil(lambda: again.finetune_step.job is None, timeout=PATIENCE)
+    assert training.ended is not None and not errors
+
+
+def test_one_button_takes_what_is_reviewed_in_the_open_layers(qtbot, untrained, dock, errors, blobs):
+    dock.session.choose_model(untrained)
+    dock._viewer.add_image(blobs, name="blobs")
+    dock._viewer.add_image(blobs[::-1].copy(), name="turned")
+    for name in ("blobs", "turned"):
+        dock._viewer.layers.selection.active = dock._viewer.layers[name]
+        press(qtbot, dock.segment.run)
+        qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
+    made = [layer for layer in dock._viewer.layers if layer in dock.session.origins]
+    assert len(made) == 2 and not dock.finetune.start.isEnabled()
+    for layer in made:
+        layer.data = (dock.session.origins[layer].image().data > 100).astype(layer.data.dtype)
+        dock.session.wholly_reviewed.add(layer)
+    dock.review_step.reviewed_changed.emit()
+    assert dock.finetune.start.isEnabled()
+    assert "what is open" in dock.finetune.uses.text()
+    dock.finetune.form.fields["epochs"].editor.setValue(1)
+    dock.finetune.form.fields["crop"].editor.setValue(64)
+    press(qtbot, dock.finetune.start)
+    qtbot.waitUntil(lambda: dock.finetune_step.job is not None, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: dock.finetune_step.job is None, timeout=PATIENCE)
+    training_set = TrainingSet(dock.session.training_folder("semantic"))
+    assert len(training_set) == 2 and not errors
+    assert "Held-out score" in dock.finetune.result.text()
+
+
+def test_pictures_show_what_is_right_and_what_is_not():
+    scored = np.ones((40, 40), bool)
+    reference, found = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    reference[5:15, 5:15] = found[5:15, 5:15] = 1
+    reference[25:35, 5:15], found[25:35, 25:35] = 2, 7
+    picture = pictures.outlined(FoundRegion(np.full((40, 40), 100, np.uint8), reference, found, scored))
+    assert picture.shape == (40, 40, 3) and tuple(picture[0, 0]) == (100, 100, 100)
+    assert tuple(picture[5, 8]) == pictures.BOTH
+    assert tuple(picture[25, 8]) == pictures.CORRECTED and tuple(picture[25, 28]) == pictures.FOUND
+
+
+def test_the_learning_curve_of_a_model_is_shown(qtbot, dock):
+    points = (LearningPoint(1, 10, 0.5, 0.01), LearningPoint(2, 20, 0.6, 0.01))
+    assert not dock.finetune.learning_fold.isVisibleTo(dock.finetune)
+    dock.finetune.show_learning(LearningCurve("objects", points, 0.3), "dark")
+    assert dock.finetune.learning_fold.isVisibleTo(dock.finetune)
+    x, y = dock.finetune.learning.curve.getData()
+    assert list(x) == [0, 10, 20] and list(y) == [0.3, 0.5, 0.6]
+    assert dock.finetune.learning.verdict.text().startswith("More annotation pays")

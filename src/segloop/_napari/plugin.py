@@ -54,7 +54,7 @@ class SegloopDock(Dock):
         self.correct.tools.toggled.connect(self.adding_step.end)
         self.review_step = ReviewStep(self.correct, *given)
         self.tour_step = TourStep(self.correct.tour, self.review_step, *given)
-        self.finetune_step = FinetuneStep(self.finetune, *given)
+        self.finetune_step = FinetuneStep(self.finetune, self.review_step, *given)
         self.export_step = ExportStep(self.export, *given)
         self.marks = ImageMarks(self)
         self.journal_step = JournalStep(self.marks, *given)

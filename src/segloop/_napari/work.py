@@ -7,10 +7,11 @@ for it.
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from segloop.live_labels import LiveLabels
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
+    from segloop.store import ModelInfo
 
+    from segloop.train.plan import FinetunePlan
+    from segloop.trainings import TrainingFolder
 Events = Generator[Event, None, Any]
 
 LARGEST_TOUCHED = 1 << 26
@@ -47,7 +51,7 @@ def load_torch() -> Generator[Event, None, None]:
     with no_garbage_search():
         open_torch_libraries()
         import segloop.segmentation
-        import segloop.train.finetune  # noqa: F401
+        import segloop.trainings  # noqa: F401
     return
     yield
 
@@ -252,38 +256,39 @@ def add_correction(folder: Path, correction: Correction) -> Generator[Event, Non
     yield
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSetSummary:
-    """What a training set holds, in the words of the Fine-tune panel."""
-
-    images: int
-    objects: int
-    reviewed_pixels: int
-    task: str
-    classes: tuple[str, ...]
+def add_corrections(corrections: Sequence[tuple[Path, Correction]]) -> Generator[Event, None, None]:
+    """Write corrections into training sets, each into its own."""
+    for folder, correction in corrections:
+        yield from add_correction(folder, correction)
 
 
-def summarize_training_set(folder: Path) -> Generator[Event, None, TrainingSetSummary]:
-    """Count what fine-tuning would use."""
+@dataclass(frozen=True)
+class Plan:
+    """What fine-tuning would use, and how many seconds it took at most last time; NaN if that is not known."""
+
+    uses: FinetunePlan
+    seconds: float
+
+
+def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> Generator[Event, None, Plan]:
+    """Look through a training set as fine-tuning will."""
     from segloop.corrections import TrainingSet
 
-    training_set = TrainingSet(folder)
-    objects = pixels = 0
-    for entry in training_set.entries:
-        _, labels, reviewed = training_set.read(entry)
-        numbers = np.unique(np.asarray(labels)[np.asarray(reviewed)])
-        objects += int((numbers > 0).sum())
-        pixels += int(np.count_nonzero(reviewed))
-    return TrainingSetSummary(len(training_set), objects, pixels, training_set.task.value, training_set.classes)
+    uses = plan_finetuning(TrainingSet(folder), base.ndim, settings.seed, settings.validation, settings.batch)
+    pace = known_pace(base.family, base.ndim, settings)
+    seconds = math.nan if pace is None else pace.seconds(settings.epochs, uses.steps, settings.minutes)
+    return Plan(uses, seconds)
     yield
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A fine-tuned model and, if it was saved, where."""
+    """A fine-tuned model and, if it was saved, where; ``training`` is the folder in which it was trained."""
 
     result: FinetuneResult
     name: str
+    from segloop.train.plan import plan_finetuning
+    from segloop.trainings import known_pace
     folder: Path | None
 
 
@@ -291,20 +296,34 @@ def finetune_model(
     base: Path, folder: Path, name: str, settings: FinetuneSettings, stop: Callable[[], bool]
 ) -> Generator[Event, None, Finetuned]:
     """Fine-tune the model in ``base`` on the training set in ``folder``; save it as ``name`` if it got better."""
-    from segloop.corrections import TrainingSet
-    from segloop.store import load_model, save_model
-    from segloop.train.finetune import finetune_events
+    from segloop.trainings import Order, new_training
 
-    model = load_model(base, settings.device)
-    result = yield from finetune_events(model, TrainingSet(folder), settings, stop)
-    return Finetuned(result, name, save_model(result.model, name) if result.improved else None)
+    return (yield from follow_training(new_training(Order(base, folder, name, settings)), stop))
+
+
+def follow_training(training: TrainingFolder, stop: Callable[[], bool]) -> Generator[Event, None, Finetuned]:
+    """Follow a training that is at work in its own process, or begin it, or go on with it; save what got better."""
+    from segloop.store import save_model
+    from segloop.trainings import follow
+
+    result = yield from follow(training, stop)
+    name = training.order.name
+    saved = None
+    if result.improved and not training.is_settled:
+        saved = save_model(result.model, name)
+        training.settle()
+    return Finetuned(result, name, saved, training)
 
 
 def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
     """Save a model that did not get better, because the user insists."""
     from segloop.store import save_model
+    training: TrainingFolder | None = None
 
-    return Finetuned(finetuned.result, finetuned.name, save_model(finetuned.result.model, finetuned.name))
+    saved = save_model(finetuned.result.model, finetuned.name)
+    if finetuned.training is not None:
+        finetuned.training.settle()
+    return replace(finetuned, folder=saved)
     yield
 
 

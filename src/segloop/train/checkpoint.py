@@ -31,6 +31,12 @@ class Checkpoint:
     before: Scored
     history: tuple[EpochDone, ...]
 
+    def fit_on(self, device: torch.device) -> dict[str, Any]:
+        """Return ``fit`` with its weights on a device; the optimiser moves its own."""
+        weights = {name: self.fit[name] for name in ("live", "average")}
+        moved = {name: {key: tensor.to(device) for key, tensor in own.items()} for name, own in weights.items()}
+        return {**self.fit, **moved}
+
 
 class Keeper(Protocol):
     """Where a training leaves its checkpoints, and finds the last one."""

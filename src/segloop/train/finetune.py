@@ -262,7 +262,7 @@ def _train(
     before = Scored("before", first.value, first.error)
     history = []
     if checkpoint is not None:
-        fit.load_state_dict(checkpoint.fit)
+        fit.load_state_dict(checkpoint.fit_on(model.device))
         before, history = checkpoint.before, list(checkpoint.history)
     yield before
     yield from pictures.shown(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from segloop._napari.choosers import Chooser, ModelChooser
 from segloop._napari.fields import SPACING, Field, TextLabel, button, column
@@ -24,6 +24,8 @@ class FinetunePanel(QWidget):
     stop_requested = Signal()
     keep_requested = Signal()
     discard_requested = Signal()
+    resume_requested = Signal()
+    forget_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,6 +57,10 @@ class FinetunePanel(QWidget):
         )
         self.uses = TextLabel("hint")
         self.uses.setToolTip("Only reviewed regions are used; some are kept out of training, to score the model.")
+        self.missing = TextLabel("warning")
+        self.interrupted = TextLabel("warning")
+        self.resume = button("Resume", "Go on where the training ended, to the same model as without the interruption.")
+        self.forget = button("Forget it", "Delete the interrupted training.")
         self.start = button(
             "Fine-tune", "Train a copy of the model on your corrections. You can work on meanwhile.", "main"
         )
@@ -66,28 +72,32 @@ class FinetunePanel(QWidget):
         self.result = TextLabel("good")
         self.keep = button("Use it anyway", "Save the new model although it did not get better.")
         self.discard = button("Discard it", "Forget the new model. The old one is unchanged.")
-        choice = QHBoxLayout()
-        choice.setSpacing(SPACING)
-        choice.addWidget(self.keep)
-        choice.addWidget(self.discard)
+        self.pictures: Any = None
+        self.learning_fold = Fold("Learning curve", "How the score of this model grew with what you corrected.")
+        self.learning: Any = None
 
         layout = column(self)
         for widget in (
             self.source_field,
             self.uses,
+            self.missing,
             self.base_field,
             self.name_field,
             self.minutes_field,
             self.advanced,
             self.start,
-            self.reason,
-            self.progress,
-            plots,
-            self.result,
         ):
             layout.addWidget(widget)
-        layout.addLayout(choice)
+        layout.addWidget(self.interrupted)
+        layout.addLayout(_side_by_side(self.resume, self.forget))
+        for widget in (self.reason, self.progress, self.result):
+            layout.addWidget(widget)
+        layout.addLayout(_side_by_side(self.keep, self.discard))
+        layout.addWidget(plots)
+        layout.addWidget(self.learning_fold)
+        self.learning_fold.hide()
         self.show_choice(False)
+        self.show_interrupted("")
 
         self.source.chosen.connect(self.source_chosen)
         self.base.chosen.connect(self.base_chosen)
@@ -96,6 +106,8 @@ class FinetunePanel(QWidget):
         self.start.clicked.connect(self.start_requested)
         self.keep.clicked.connect(self.keep_requested)
         self.discard.clicked.connect(self.discard_requested)
+        self.resume.clicked.connect(self.resume_requested)
+        self.forget.clicked.connect(self.forget_requested)
 
     def build_form(self, kind: type) -> None:
         """Make the advanced settings from their dataclass; the time has a row of its own."""
@@ -106,9 +118,25 @@ class FinetunePanel(QWidget):
         """Make the plots when they are first needed: pyqtgraph takes a moment to import."""
         if self.curves is None:
             from segloop._napari.panels.curves import Curves
+            from segloop._napari.panels.pictures import Pictures
 
-            self.curves = Curves()
+            self.curves, self.pictures = Curves(), Pictures()
             self._curves_place.addWidget(self.curves)
+            self._curves_place.addWidget(self.pictures)
+
+    def show_learning(self, curve: Any, theme: str) -> None:
+        """Show the learning curve of the model chosen; a model without versions that were scored has none."""
+        self.learning_fold.setVisible(bool(curve.points))
+        if not curve.points:
+            return
+        if self.learning is None:
+            from segloop._napari.panels.learning import LearningPlot
+
+            self.learning = LearningPlot()
+            self.learning_fold.add(self.learning)
+            self.learning_fold.expand(animate=False)
+        self.learning.recolor(theme)
+        self.learning.show_curve(curve)
 
     def settings(self) -> Any:
         """Return the settings as they are shown."""
@@ -121,6 +149,12 @@ class FinetunePanel(QWidget):
         self.keep.setVisible(visible)
         self.discard.setVisible(visible)
 
+    def show_interrupted(self, text: str) -> None:
+        """Offer to go on with a training that was interrupted; "" offers nothing."""
+        self.interrupted.show_text(text)
+        self.resume.setVisible(bool(text))
+        self.forget.setVisible(bool(text))
+
     def show_running(self, running: bool) -> None:
         """Lock the inputs while a training is under way."""
         for widget in (self.source_field, self.base_field, self.name_field, self.minutes_field, self.advanced):
@@ -130,3 +164,11 @@ class FinetunePanel(QWidget):
             self.progress.begin("Loading …")
         else:
             self.progress.finish()
+
+
+def _side_by_side(*buttons: QPushButton) -> QHBoxLayout:
+    layout = QHBoxLayout()
+    layout.setSpacing(SPACING)
+    for one in buttons:
+        layout.addWidget(one)
+    return layout

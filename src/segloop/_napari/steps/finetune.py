@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from segloop._napari import training_words as words
 from segloop._napari import work
-from segloop._napari.jobs import Countdown, Job
+from segloop._napari.jobs import Job
 from segloop._napari.panels.finetune import FinetunePanel
 from segloop._napari.session import is_training_set
-from segloop._napari.steps.step import Step, guarded
+from segloop._napari.steps.review import ReviewStep
+from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import FileError, ModelError, SegloopError
-from segloop.events import EpochDone, Event, Notice, Scored, TrainingStarted
+from segloop.events import EpochDone, Event, HeldOutFound, Notice, Scored, StillTraining, TrainingStarted
 from segloop.store import ModelInfo, check_name
+
+if TYPE_CHECKING:
+    from segloop.train.finetune import FinetuneSettings
+    from segloop.trainings import TrainingFolder
 
 
 class FinetuneStep(Step):
-    """Joins the Fine-tune panel to the session."""
+    """Joins the Fine-tune panel to the session; ``review`` knows what is reviewed in the open layers."""
 
-    def __init__(self, panel: FinetunePanel, *args: Any) -> None:
+    def __init__(self, panel: FinetunePanel, review: ReviewStep, *args: Any) -> None:
         super().__init__(*args)
-        self.panel = panel
+        self.panel, self.review = panel, review
+        self._adding: Job | None = None
         self.job: Job | None = None
         self._count: Job | None = None
         self._base = ""
@@ -31,7 +38,9 @@ class FinetuneStep(Step):
         self._stop = threading.Event()
         self._undecided: work.Finetuned | None = None
         self._notices: list[str] = []
-        self._summary: work.TrainingSetSummary | None = None
+        self._plan: work.Plan | None = None
+        self._interrupted: TrainingFolder | None = None
+        self._settings_changed = timer(self, 300, self._summarize)
         panel.source_chosen.connect(self._on_source)
         panel.base_chosen.connect(self._on_base)
         panel.base.opening.connect(self.session.reload_models)
@@ -40,9 +49,13 @@ class FinetuneStep(Step):
         panel.stop_requested.connect(self.stop)
         panel.keep_requested.connect(self.keep)
         panel.discard_requested.connect(self.discard)
+        panel.resume_requested.connect(self.resume)
+        panel.forget_requested.connect(self.forget)
+        panel.minutes.valueChanged.connect(self._settings_changed.start)
         self.session.models_changed.connect(self._on_models)
         self.session.model_changed.connect(self._on_model)
         self.session.training_set_changed.connect(self.count)
+        review.reviewed_changed.connect(self._allow)
         self._on_models()
 
     def on_ready(self) -> None:
@@ -51,7 +64,9 @@ class FinetuneStep(Step):
 
         self.panel.build_form(FinetuneSettings)
         self.panel.form.changed.connect(self._allow)
-        self.count()
+        self.panel.form.changed.connect(self._settings_changed.start)
+        self._show_base()
+        self.find_trainings()
 
     @property
     def base(self) -> ModelInfo | None:
@@ -78,7 +93,17 @@ class FinetuneStep(Step):
         self.panel.base.show_models(self.session.models, self._base)
         if self.base is not None and not self._named:
             self.panel.name.setText(f"my-{self.base.name}" if self.base.bundled else self.base.name)
+        self._show_learning()
         self.count()
+
+    @guarded
+    def _show_learning(self) -> None:
+        if self.panel.form is None or self.base is None:
+            return
+        # what it needs of torch is there once the form is
+        from segloop.trainings import learning_curve
+
+        self.panel.show_learning(learning_curve(self.base.name), self.viewer.theme)
 
     def _on_name(self, _: str) -> None:
         self._named = True
@@ -107,41 +132,52 @@ class FinetuneStep(Step):
     def _summarize(self) -> None:
         if self._count is not None:
             self._count.cancel()
-        self._summary, self._count = None, None
-        if self.folder is not None:
-            self._count = Job("SegLoop", partial(work.summarize_training_set, self.folder), self)
+        self._plan, self._count = None, None
+        form = self.panel.form
+        if self.folder is not None and self.base is not None and form is not None and not form.reason:
+            plan = partial(work.plan_training, self.base, self.folder, self.panel.settings())
+            self._count = Job("SegLoop", plan, self)
             self._count.done.connect(self._on_counted)
             self._count.failed.connect(self._on_count_failed)
             self._count.start()
         self._allow()
 
-    def _on_counted(self, summary: work.TrainingSetSummary | None) -> None:
-        self._summary = summary
+    def _on_counted(self, plan: work.Plan | None) -> None:
+        self._plan = plan
         self._allow()
 
     def _on_count_failed(self, error: Exception) -> None:
-        self._summary = None
+        self._plan = None
         self._allow()
         self.panel.reason.show_text(str(error), "reason")
 
     def _allow(self) -> None:
         """Say what will be used, and allow to start if it can be."""
         self.panel.name_field.show_reason(self._name_problem())
-        summary = self._summary
-        if summary is None and self.folder is not None:
+        plan, opened = self._plan, bool(self._open_layers())
+        self.panel.missing.show_text("" if plan is None else "\n".join(plan.uses.missing))
+        if plan is None and self.folder is not None:
             self.panel.uses.show_text("Counting …")
-        elif summary is None or not summary.images:
+        elif plan is None or not plan.uses.images:
             self.panel.uses.show_text(
-                "There is nothing to learn from yet. Correct a result, say what you checked, and add it to the "
-                "training set."
+                "The reviewed part of what is open."
+                if opened
+                else "There is nothing to learn from yet. Correct a result, and say what you checked."
             )
         else:
-            images = f"{summary.images} image{'s' * (summary.images != 1)}"
-            content = f"{summary.objects} objects" if summary.task == "instance" else ", ".join(summary.classes)
-            self.panel.uses.show_text(f"{images}, {content} in reviewed regions. Nothing else is used.")
-        ready = self.panel.form is not None and summary is not None and summary.images > 0
+            time = words.duration(plan.seconds, self.panel.minutes.value())
+            more = " What is reviewed in the open layers is brought up to date first." if opened else ""
+            self.panel.uses.show_text(f"{words.uses(plan.uses)}{more} {time}")
+        anything = opened or (plan is not None and plan.uses.images > 0)
+        ready = self.panel.form is not None and self._adding is None and anything
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
         self.panel.start.setEnabled(bool(ready and self.base is not None and not problem and self.job is None))
+
+    def _open_layers(self) -> list[Any]:
+        """The open layers that would be added to the training set: those from whose labels the model can learn."""
+        layers = self.review.open_reviewed(self.folder)
+        semantic = self.base is not None and self.base.task != "instance"
+        return [layer for layer in layers if semantic or self.session.origins[layer].task == "instance"]
 
     def _name_problem(self) -> str:
         name = self.panel.name.text().strip()
@@ -159,8 +195,23 @@ class FinetuneStep(Step):
 
     @guarded
     def start(self) -> None:
-        """Begin to fine-tune."""
-        if self.job is not None or self.panel.form is None:
+        """Add what is reviewed in the open layers to the training set, then begin to fine-tune."""
+        if self.job is not None or self.panel.form is None or self._adding is not None:
+            return
+        if not self._open_layers():
+            self._start()
+            return
+        self.panel.reason.show_text("")
+        self._adding = self.review.add_open_layers(self.folder, self._start)
+        self._adding.ended.connect(self._on_added)
+
+    def _on_added(self) -> None:
+        self._adding = None
+        self._allow()
+
+    @guarded
+    def _start(self) -> None:
+        if self.job is not None:
             return
         base = self.base
         if base is None:
@@ -171,25 +222,75 @@ class FinetuneStep(Step):
         if folder is None:
             raise FileError("there is no training set to learn from; add a corrected image to it first")
         self.discard()
+        self.say(f"Fine-tuning {base.name}. You can go on working.")
+        self._begin(name, settings, partial(work.finetune_model, base.path, folder, name, settings))
+
+    def _begin(self, name: str, settings: FinetuneSettings, training: Callable[..., work.Events]) -> None:
+        """Begin to follow a training; ``training`` is given what tells whether it is to stop."""
         self._stop = threading.Event()
         self._notices = []
-        self._countdown, self._limit = Countdown(), settings.minutes * 60
+        self._clock = words.EpochClock(settings.epochs, settings.minutes * 60)
         self.panel.result.show_text("")
         self.panel.reason.show_text("")
+        self.panel.show_interrupted("")
         # before the job: what is imported and drawn here lets Qt events in, and events of the job would come
         # out of turn
         self.panel.build_curves()
         self.recolor()
         self.panel.show_running(True)
-        self.say(f"Fine-tuning {base.name}. You can go on working.")
-        self.job = self.begin(
-            f"SegLoop: {name}",
-            partial(work.finetune_model, base.path, folder, name, settings, self._stop.is_set),
-            self._on_done,
-            self._on_event,
-        )
+        work_ = partial(training, self._stop.is_set)
+        self.job = self.begin(f"SegLoop: {name}", work_, self._on_done, self._on_event)
         self.job.cancelled.connect(self._on_cancelled)
         self.job.ended.connect(self._on_ended)
+
+    @guarded
+    def find_trainings(self) -> None:
+        """Follow a training that was begun before the dock was closed; offer to go on with an interrupted one."""
+        from segloop.trainings import open_trainings
+
+        self._interrupted = None
+        if self.job is not None:
+            return
+        own = [training for training in open_trainings() if not training.is_watched_elsewhere]
+        for training in own:
+            if training.is_running or (
+                (training.ended is not None and training.result.is_dir()) and (not training.is_settled)
+            ):
+                self._follow(training)
+                return
+        self._interrupted = next((training for training in own[:1] if training.can_resume), None)
+        if self._interrupted is not None:
+            order, done = self._interrupted.order, self._interrupted.epochs_done
+            self.panel.show_interrupted(
+                f"The training of {order.name} ended after epoch {done} of {order.settings.epochs}."
+            )
+
+    @guarded
+    def resume(self) -> None:
+        """Go on with the training that was interrupted."""
+        if self._interrupted is not None and self.job is None:
+            self.discard()
+            self._follow(self._interrupted)
+
+    @guarded
+    def forget(self) -> None:
+        """Delete the training that was interrupted."""
+        if self._interrupted is not None:
+            self._interrupted.forget()
+        self.panel.show_interrupted("")
+        self.find_trainings()
+
+    def _follow(self, training: TrainingFolder) -> None:
+        order = training.order
+        self._base, self._named = self._base_of(order.base), True
+        self._show_base()
+        self.panel.name.setText(order.name)
+        self.say(f"Training {order.name}. You can go on working.")
+        self._begin(order.name, order.settings, partial(work.follow_training, training))
+
+    def _base_of(self, path: Path) -> str:
+        """The name of the model of which ``path`` is a version."""
+        return next((info.name for info in self.session.models if path in (info.path, *info.path.parents)), self._base)
 
     def stop(self) -> None:
         """End the training after its current step; what is trained is kept."""
@@ -198,37 +299,42 @@ class FinetuneStep(Step):
     def _on_event(self, event: Event) -> None:
         match event:
             case TrainingStarted(epochs=epochs, train_regions=train, validation_regions=held):
-                self._countdown = Countdown()
                 self.panel.curves.begin(epochs)
-                self.panel.progress.advance(0, epochs, f"Epoch 0 of {epochs}")
+                self._show_progress()
                 regions = f"{train} region{'s' * (train != 1)}"
                 self.say(f"Learning from {regions}; {held} kept out to score the model. You can go on working.")
             case Scored(stage="before", score=score):
                 self.panel.curves.show_before(score)
             case Scored(stage="after", score=score):
                 self.panel.curves.show_after(score)
-            case EpochDone(epoch=epoch, epochs=epochs, loss=loss, score=score):
+            case EpochDone(epoch=epoch, loss=loss, score=score):
                 self.panel.curves.add_epoch(epoch, loss, score)
-                self.panel.progress.advance(epoch, epochs, self._progress_text(epoch, epochs))
+                self._clock.note(event)
+                self._show_progress()
+            case HeldOutFound(epoch=epoch, regions=regions):
+                self.panel.pictures.show_regions(epoch, regions)
+            case StillTraining() if self.panel.progress.bar.maximum():
+                self._show_progress()
             case Notice(message=message):
                 self._notices.append(message)
 
     def recolor(self) -> None:
         """Draw the plots in the colours of napari's theme."""
-        if self.panel.curves is not None:
-            self.panel.curves.recolor(self.viewer.theme)
+        for plots in (self.panel.curves, self.panel.learning):
+            if plots is not None:
+                plots.recolor(self.viewer.theme)
 
-    def _progress_text(self, epoch: int, epochs: int) -> str:
-        if self._stop.is_set():
-            return "Stopping …"
-        left = self._countdown.left(epoch, epochs, self._limit)
-        return f"Epoch {epoch} of {epochs}" + (f" · {left}" if left else "")
+    def _show_progress(self) -> None:
+        text = "Stopping …" if self._stop.is_set() else self._clock.text()
+        self.panel.progress.advance(self._clock.epoch, self._clock.epochs, text)
 
     @guarded
     def _on_done(self, finetuned: work.Finetuned) -> None:
         result = finetuned.result
-        scores = f"Held-out score {_score(result.before)} before, {_score(result.after)} after ({result.metric})"
-        if finetuned.folder is not None:
+        scores = words.scores(result)
+        if finetuned.folder is None and finetuned.training is not None and finetuned.training.is_settled:
+            self.panel.result.show_text(f"{scores}. This was decided before.", "hint")
+        elif finetuned.folder is not None:
             self.panel.result.show_text(f"Better. {scores}.", "good")
             self._take(finetuned)
         else:
@@ -269,6 +375,8 @@ class FinetuneStep(Step):
     @guarded
     def discard(self) -> None:
         """Forget the model that did not get better."""
+        if self._undecided is not None and self._undecided.training is not None:
+            self._undecided.training.settle()
         self._undecided = None
         self.panel.show_choice(False)
         self.panel.result.show_text("")
@@ -286,7 +394,5 @@ class FinetuneStep(Step):
         self.job = None
         self.panel.show_running(False)
         self.count()
-
-
-def _score(score: float) -> str:
-    return f"{score:.3f}" if math.isfinite(score) else "not scored"
+        if self._undecided is None:
+            self.find_trainings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ class ReviewStep(Step):
         self.panel.add.setEnabled(self.labels is not None and fitting and self.job is None)
 
     def _regions(self, create: bool = False) -> napari.layers.Shapes | None:
-        layer = self.labels
+        return self._regions_of(self.labels, create)
+
+    def _regions_of(self, layer: napari.layers.Labels, create: bool = False) -> napari.layers.Shapes | None:
         regions = self.session.region_layer(layer)
         if regions is not None and regions in self.watch:
             return regions
@@ -165,9 +168,50 @@ class ReviewStep(Step):
         self.panel.reason.show_text("")
         self.session.choose_training_folder(self.origin.task if self.labels is not None else "instance", folder)
 
-    def _correction(self) -> work.Correction:
-        layer, origin = self.labels, self.origin
-        image_layer = self.panel.image.current()
+    def open_reviewed(self, folder: Path | None) -> list[napari.layers.Labels]:
+        """List the open layers of which something is reviewed, and that go into the training set in ``folder``.
+
+        Of a folder that is None, those that go into any.
+        """
+        found = []
+        for layer in self.finished_labels():
+            origin = self.session.origins.get(layer)
+            if origin is None or origin.image() is None or layer.multiscale:
+                continue
+            regions = self._regions_of(layer)
+            reviewed = layer in self.session.wholly_reviewed or (regions is not None and len(regions.data) > 0)
+            if reviewed and folder in (None, self.session.training_folder(origin.task)):
+                found.append(layer)
+        return found
+
+    def add_open_layers(self, folder: Path | None, then: Callable[[], None]) -> Job:
+        """Save all that is reviewed in the open layers for fine-tuning, then call ``then``; returns the job.
+
+        An image that is there already is replaced by what it is now.
+
+        Raises
+        ------
+        SegloopError
+            If labels do not lie on their image, or a region was drawn across planes.
+        """
+        layers = self.open_reviewed(folder)
+        corrections = []
+        for layer in layers:
+            origin = self.session.origins[layer]
+            correction = self._correction(layer, origin.image())
+            corrections.append((self.session.training_folder(correction.task), correction))
+            self.session.saving.emit(layer)
+
+        def added(_: Any) -> None:
+            for layer in layers:
+                self.session.saved.emit(layer)
+            self.session.training_set_changed.emit()
+            then()
+
+        return self.begin("SegLoop", partial(work.add_corrections, corrections), added)
+
+    def _correction(self, layer: napari.layers.Labels, image_layer: napari.layers.Image | None) -> work.Correction:
+        origin = self.session.origins[layer]
         if image_layer is None:
             raise ImageError("choose the image that the labels belong to")
         axes = self.session.axes.get(image_layer) or guess_layer_axes(image_layer)
@@ -175,7 +219,7 @@ class ReviewStep(Step):
         labels = freeze_labels(layer, image, Placement.of(image_layer, axes))
         reviewed = None
         if layer not in self.session.wholly_reviewed:
-            reviewed = region_mask(self._regions(), layer.data.shape).reshape(image.label_shape)
+            reviewed = region_mask(self._regions_of(layer), layer.data.shape).reshape(image.label_shape)
             if not reviewed.any():
                 raise LabelsError("nothing is reviewed yet: tick the whole image, or add a region around what is right")
         if origin.channel >= 0:
@@ -200,7 +244,7 @@ class ReviewStep(Step):
             return
         self.panel.reason.show_text("")
         try:
-            correction = self._correction()
+            correction = self._correction(self.labels, self.panel.image.current())
         except (ImageError, LabelsError) as error:
             self.panel.reason.show_text(str(error))
             return

@@ -1,0 +1,77 @@
+"""What the Fine-tune panel says of a training: what it uses, how long it takes, how it ended."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from segloop._napari.jobs import in_words
+from segloop.events import EpochDone
+
+if TYPE_CHECKING:
+    from segloop.train.finetune import FinetuneResult
+    from segloop.train.plan import FinetunePlan
+
+
+def uses(plan: FinetunePlan) -> str:
+    """Say what a training would use."""
+    held = f", {plan.held_out_regions} kept out to score the model" if plan.held_out_regions else ""
+    objects = f", {count(plan.objects, 'object')}" if plan.objects else ""
+    classes = f" Classes: {', '.join(plan.classes)}." if plan.task == "semantic" else ""
+    regions = count(plan.train_regions, "region")
+    return f"{count(plan.images, 'image')}: {regions} to learn from{held}{objects}.{classes}"
+
+
+def duration(seconds: float, minutes: float) -> str:
+    """Say how long a training takes; ``seconds`` is NaN where that is not known, ``minutes`` the most it may take."""
+    if math.isfinite(seconds):
+        return f"Takes about {in_words(seconds)} on this computer."
+    return f"Takes at most {in_words(60 * minutes)}; how long is known after the first time on this computer."
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things: "1 image", "3 images"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def scores(result: FinetuneResult) -> str:
+    """Say how well the old and the new model did."""
+    before, after = _score(result.before, result.before_error), _score(result.after, result.after_error)
+    gain = ""
+    if math.isfinite(result.gain_error):
+        gain = f"; gain {result.after - result.before:+.3f} ± {result.gain_error:.3f}"
+    return f"Held-out score {before} before, {after} after{gain} ({result.metric})"
+
+
+def _score(score: float, error: float) -> str:
+    if not math.isfinite(score):
+        return "not scored"
+    return f"{score:.3f}" + (f" ± {error:.3f}" if math.isfinite(error) else "")
+
+
+class EpochClock:
+    """Time left of a training, from the time its epochs took; those before an interruption count as well.
+
+    Parameters
+    ----------
+    epochs : int
+    limit : float
+        Seconds of training after which it ends in any case.
+    """
+
+    def __init__(self, epochs: int, limit: float) -> None:
+        self.epochs, self.epoch = epochs, 0
+        self._limit, self._seconds, self._noted = limit, 0.0, time.monotonic()
+
+    def note(self, event: EpochDone) -> None:
+        """Take note of an epoch that ended just now."""
+        self.epoch, self.epochs, self._seconds, self._noted = event.epoch, event.epochs, event.seconds, time.monotonic()
+
+    def text(self) -> str:
+        """Say how far the training is, and how long it will take: "Epoch 3 of 20 · 12 s left"."""
+        done = f"Epoch {self.epoch} of {self.epochs}"
+        if not self.epoch or self._seconds < 1:
+            return done
+        left = min(self._seconds / self.epoch * (self.epochs - self.epoch), self._limit - self._seconds)
+        return f"{done} · {in_words(max(0.0, left - (time.monotonic() - self._noted)))} left"
