@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from segloop.labels import Labels
     from segloop.live_labels import LiveLabels
     from segloop.segmentation import Segmentation, SegmentSettings
-    from segloop.train.finetune import FinetuneResult, FinetuneSettings
     from segloop.store import ModelInfo
-
+    from segloop.train.finetune import FinetuneResult, FinetuneSettings
     from segloop.train.plan import FinetunePlan
     from segloop.trainings import TrainingFolder
+
 Events = Generator[Event, None, Any]
 
 LARGEST_TOUCHED = 1 << 26
@@ -273,6 +273,8 @@ class Plan:
 def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> Generator[Event, None, Plan]:
     """Look through a training set as fine-tuning will."""
     from segloop.corrections import TrainingSet
+    from segloop.train.plan import plan_finetuning
+    from segloop.trainings import known_pace
 
     uses = plan_finetuning(TrainingSet(folder), base.ndim, settings.seed, settings.validation, settings.batch)
     pace = known_pace(base.family, base.ndim, settings)
@@ -287,9 +289,8 @@ class Finetuned:
 
     result: FinetuneResult
     name: str
-    from segloop.train.plan import plan_finetuning
-    from segloop.trainings import known_pace
     folder: Path | None
+    training: TrainingFolder | None = None
 
 
 def finetune_model(
@@ -318,7 +319,6 @@ def follow_training(training: TrainingFolder, stop: Callable[[], bool]) -> Gener
 def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
     """Save a model that did not get better, because the user insists."""
     from segloop.store import save_model
-    training: TrainingFolder | None = None
 
     saved = save_model(finetuned.result.model, finetuned.name)
     if finetuned.training is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,8 +12,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from segloop import errors
 from segloop.errors import SegloopError, TrainingError
@@ -25,8 +24,12 @@ from segloop.trainings.messages import from_message
 LOOK = 0.1
 """Seconds between two looks at what happened."""
 
-HANDOVER = 3.0
-"""Seconds for which to wait for somebody else who was following and is about to leave."""
+FOLLOWER = "follower"
+"""The file that says who follows: the last one who came."""
+
+
+class FollowedElsewhere(TrainingError):
+    """Another one follows the training, who will have its result."""
 
 
 def follow(folder: TrainingFolder, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, FinetuneResult]:
@@ -43,31 +46,31 @@ def follow(folder: TrainingFolder, stop: Callable[[], bool] = lambda: False) -> 
 
     Raises
     ------
+    FollowedElsewhere
+        If another program is at work on it, or somebody began to follow it later than this.
     TrainingError
-        If another follows it, the training set has changed since it began, or its process was lost: killed, most often.
+        If the training set has changed since it began, or its process was lost: killed, most often.
     SegloopError
         What the training itself raised.
     """
-    lock = FileLock(folder.path / "followed.lock", timeout=HANDOVER, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise TrainingError(f"another window is following the training of {folder.order.name}") from error
-    try:
-        if not folder.is_running and (folder.can_resume or not folder.messages()):
-            folder.check_training_set()
-            folder.clear()
-            _start(folder)
-        return (yield from _events(folder, stop))
-    finally:
-        lock.release()
+    if folder.is_watched_elsewhere:
+        raise FollowedElsewhere(f"another program is at work on the training of {folder.order.name}; wait for it")
+    token = secrets.token_hex(8)
+    (folder.path / FOLLOWER).write_text(token, encoding="utf-8")
+    if not folder.is_running and (folder.can_resume or not folder.messages()):
+        folder.check_training_set()
+        folder.clear()
+        _start(folder)
+    return (yield from _events(folder, token, stop))
 
 
-def _events(folder: TrainingFolder, stop: Callable[[], bool]) -> Generator[Event, None, FinetuneResult]:
+def _events(folder: TrainingFolder, token: str, stop: Callable[[], bool]) -> Generator[Event, None, FinetuneResult]:
     told = 0
     while True:
         # asked first: what was written before the process ended is read after it
         running = folder.has_process
+        if (folder.path / FOLLOWER).read_text(encoding="utf-8") != token:
+            raise FollowedElsewhere(f"another window follows the training of {folder.order.name} now")
         messages, told = folder.messages_from(told)
         for message in messages:
             if "ended" in message:

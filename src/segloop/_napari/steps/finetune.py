@@ -66,7 +66,8 @@ class FinetuneStep(Step):
         self.panel.form.changed.connect(self._allow)
         self.panel.form.changed.connect(self._settings_changed.start)
         self._show_base()
-        self.find_trainings()
+        self.find_training()
+        self.offer_to_resume()
 
     @property
     def base(self) -> ModelInfo | None:
@@ -244,21 +245,25 @@ class FinetuneStep(Step):
         self.job.ended.connect(self._on_ended)
 
     @guarded
-    def find_trainings(self) -> None:
-        """Follow a training that was begun before the dock was closed; offer to go on with an interrupted one."""
+    def find_training(self) -> None:
+        """Follow a training that was begun before the dock was closed, and whose result nobody has seen."""
         from segloop.trainings import open_trainings
 
-        self._interrupted = None
-        if self.job is not None:
-            return
-        own = [training for training in open_trainings() if not training.is_watched_elsewhere]
-        for training in own:
-            if training.is_running or (
-                (training.ended is not None and training.result.is_dir()) and (not training.is_settled)
-            ):
+        for training in open_trainings():
+            has_result = training.ended is not None and training.result.is_dir() and not training.is_settled
+            if (training.is_running or has_result) and not training.is_watched_elsewhere:
                 self._follow(training)
                 return
-        self._interrupted = next((training for training in own[:1] if training.can_resume), None)
+
+    @guarded
+    def offer_to_resume(self) -> None:
+        """Offer to go on with the newest training if it was interrupted."""
+        from segloop.trainings import open_trainings
+
+        if self.job is not None:
+            return
+        newest = [training for training in open_trainings() if not training.is_watched_elsewhere][:1]
+        self._interrupted = next((training for training in newest if training.can_resume), None)
         if self._interrupted is not None:
             order, done = self._interrupted.order, self._interrupted.epochs_done
             self.panel.show_interrupted(
@@ -278,7 +283,7 @@ class FinetuneStep(Step):
         if self._interrupted is not None:
             self._interrupted.forget()
         self.panel.show_interrupted("")
-        self.find_trainings()
+        self.offer_to_resume()
 
     def _follow(self, training: TrainingFolder) -> None:
         order = training.order
@@ -383,6 +388,11 @@ class FinetuneStep(Step):
 
     def fail(self, error: Exception) -> None:
         """Tell the user of an error, beside the button too."""
+        from segloop.trainings import FollowedElsewhere
+
+        if isinstance(error, FollowedElsewhere):
+            self.say(str(error))
+            return
         if isinstance(error, SegloopError):
             self.panel.reason.show_text(str(error), "reason")
         super().fail(error)
@@ -395,4 +405,4 @@ class FinetuneStep(Step):
         self.panel.show_running(False)
         self.count()
         if self._undecided is None:
-            self.find_trainings()
+            self.offer_to_resume()
