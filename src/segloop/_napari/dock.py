@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QStackedWidget, QTabBar, QVBoxLa
 from segloop._napari.fields import MARGIN, TextLabel, line
 from segloop._napari.journal_notice import JournalNotice
 from segloop._napari.panels.candidates import CandidateTools, ThresholdPanel
+from segloop._napari.panels.classes import ClassThresholdPanel
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.panels.export import ExportPanel
 from segloop._napari.panels.finetune import FinetunePanel
@@ -35,7 +36,9 @@ class Dock(QWidget):
         self.export = ExportPanel()
         # thresholds belong to what a run found; tools to what a person does with it, below the choice of layers
         self.thresholds, self.candidate_tools = ThresholdPanel(), CandidateTools()
+        self.class_threshold = ClassThresholdPanel()
         self.segment.layout().addWidget(self.thresholds)
+        self.segment.layout().addWidget(self.class_threshold)
         self.correct.layout().insertWidget(3, self.candidate_tools)
         self.tabs = QTabBar()
         self.tabs.setObjectName("steps")

@@ -16,6 +16,7 @@ from segloop._napari.journaling import JournalStep
 from segloop._napari.session import Session
 from segloop._napari.steps.adding import AddingStep
 from segloop._napari.steps.candidates import ThresholdStep
+from segloop._napari.steps.classes import ClassThresholdStep
 from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
 from segloop._napari.steps.finetune import FinetuneStep
@@ -49,6 +50,7 @@ class SegloopDock(Dock):
         self.segment_step = SegmentStep(self.segment, *given)
         self.correct_step = CorrectStep(self.correct, *given)
         self.threshold_step = ThresholdStep(self.thresholds, *given)
+        self.class_threshold_step = ClassThresholdStep(self.class_threshold, *given)
         self.adding_step = AddingStep(self.candidate_tools, self.correct.labels.current, *given)
         self.adding_step.started.connect(self.correct_step.tools.end_tool)
         self.correct.tools.toggled.connect(self.adding_step.end)
@@ -68,6 +70,7 @@ class SegloopDock(Dock):
             self.segment_step,
             self.correct_step,
             self.threshold_step,
+            self.class_threshold_step,
             self.adding_step,
             self.review_step,
             self.tour_step,

@@ -12,6 +12,7 @@ import numpy as np
 
 from segloop._napari import features
 from segloop._napari.layers import Placement
+from segloop._napari.live_class_layer import LiveClassLayer
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.session import Origin, Session
 from segloop._napari.work import Segmented
@@ -139,6 +140,11 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
         before.close()
     if segmented.live is not None:
         session.live[layer] = LiveLayer(layer, segmented.live, run.place, run.model, run.settings)
+    if shown := session.live_classes.pop(layer, None):
+        shown.close()
+    if segmented.live_classes is not None:
+        live = segmented.live_classes.reshaped(layer.data.shape)
+        session.live_classes[layer] = LiveClassLayer(layer, live)
     session.scores.pop(layer, None)
     if segmented.scores is not None and run.place.rows_first:
         session.scores[layer] = segmented.scores

@@ -15,6 +15,7 @@ from segloop._napari.ledger import Ledger
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
+    from segloop._napari.live_class_layer import LiveClassLayer
     from segloop._napari.live_layer import LiveLayer
     from segloop.candidates import ClassScores
 
@@ -82,6 +83,8 @@ class Session:
         self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
         # layers whose candidates are kept
         self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()
+        # layers of classes whose scores are kept, to be moved by a threshold
+        self.live_classes: weakref.WeakKeyDictionary[Labels, LiveClassLayer] = weakref.WeakKeyDictionary()
         # those that a semantic model made, and how sure it was of each pixel
         self.scores: weakref.WeakKeyDictionary[Labels, ClassScores] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet

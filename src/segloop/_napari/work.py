@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from segloop.corrections import Entry
     from segloop.io import HiddenPart
     from segloop.labels import Labels
+    from segloop.live_classes import LiveClasses
     from segloop.live_labels import LiveLabels
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.store import ModelInfo
@@ -98,6 +99,8 @@ class Segmented:
         The candidates of objects, so that thresholds can be moved; None for classes.
     scores : ClassScores or None
         The scores of a semantic model, so that a review knows where it hesitated.
+    live_classes : LiveClasses or None
+        What a threshold needs of them, if ``labels`` are classes and all is in memory.
     """
 
     labels: np.ndarray
@@ -110,6 +113,7 @@ class Segmented:
     provenance: dict[str, Any]
     live: LiveLabels | None = None
     scores: ClassScores | None = None
+    live_classes: LiveClasses | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,23 @@ def segment_image(
         provenance if result.complete else {**provenance, "complete": False},
         live,
         None if isinstance(result.candidates, Candidates) else result.candidates,
+        _live_classes(result, image, classes),
     )
+
+
+def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) -> LiveClasses | None:
+    from segloop.candidates import ClassScores
+    from segloop.live_classes import LiveClasses
+
+    found = result.candidates
+    # scores of large images are in a file: a slider could not act at once
+    if not classes or not isinstance(found, ClassScores) or not isinstance(found.scores, np.ndarray):
+        return None
+    scores = np.moveaxis(found.scores, 1, 0)
+    inner = "ZYX" if scores.ndim == 5 else "YX"
+    axes = image.outer_axes(len(inner)) + inner
+    whole = scores.reshape(len(scores), *(image.sizes[axis] for axis in axes))
+    return LiveClasses(whole.transpose(0, *(1 + axes.index(axis) for axis in image.label_axes)))
 
 
 def _waiting_for_the_first(

@@ -20,9 +20,9 @@ class ThresholdPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.score, self._score_text = _slider()
-        self.overlap, self._overlap_text = _slider()
-        self.min_area, self._area_text = _slider()
+        self.score, self._score_text = share_slider()
+        self.overlap, self._overlap_text = share_slider()
+        self.min_area, self._area_text = share_slider()
         self.count = TextLabel()
         self.reset = button("Reset", "Show what the run showed. What you edited, added or confirmed stays.")
         self._start = (0.0, 0.0, 0)
@@ -154,7 +154,8 @@ class CandidateTools(QWidget):
         self.prompt.setEnabled(prompts)
 
 
-def _slider() -> tuple[QSlider, QLabel]:
+def share_slider() -> tuple[QSlider, QLabel]:
+    """A slider, and the text that says where it stands."""
     slider, text = QSlider(Qt.Orientation.Horizontal), QLabel()
     text.setFixedWidth(52)
     text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

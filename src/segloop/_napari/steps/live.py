@@ -1,0 +1,148 @@
+"""Live: sliders that act at once on the layer that is looked at, and what follows when they rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import napari.layers
+import numpy as np
+from qtpy.QtWidgets import QWidget
+
+from segloop._napari import features
+from segloop._napari.redrawn import Redrawn
+from segloop._napari.reviewed import region_mask
+from segloop._napari.steps.step import Step, guarded, timer
+
+SETTLED = 150
+"""Milliseconds after the last move of a slider, when the table of objects follows."""
+
+
+class Joined(Protocol):
+    """A layer, joined to what the model computed of it."""
+
+    @property
+    def layer(self) -> napari.layers.Labels:
+        """The layer."""
+        ...
+
+    @property
+    def fits(self) -> bool:
+        """Whether the layer still has the shape that it was made with."""
+        ...
+
+    def keep_reviewed(self, mask: np.ndarray | None) -> None:
+        """Let nothing change where a person looked everything through: bool, the shape of the layer's data."""
+        ...
+
+    def settle(self) -> tuple[Redrawn, ...]:
+        """What was drawn since the last time; the layer's table is brought up to date."""
+        ...
+
+
+Kind = TypeVar("Kind", bound=Joined)
+
+
+class LiveStep(Step, Generic[Kind]):
+    """Follows the layer that sliders act on.
+
+    Parameters
+    ----------
+    panel : QWidget
+        The sliders; hidden where there is nothing for them to act on.
+    joined : mapping
+        The layers that they can act on, with what they act by.
+    *args
+        As for ``Step``.
+    """
+
+    def __init__(self, panel: QWidget, joined: Mapping[napari.layers.Labels, Kind], *args: Any) -> None:
+        super().__init__(*args)
+        self._panel, self._joined = panel, joined
+        self._layer: napari.layers.Labels | None = None
+        self._looked_at: napari.layers.Labels | None = None
+        self._ours = self._moving = False
+        self._settled = timer(self, SETTLED, self._settle)
+        self.watch.layers_changed.connect(self._on_layers)
+        self.watch.active_changed.connect(self._on_active)
+
+    @property
+    def live(self) -> Kind | None:
+        """The layer that the sliders act on, with what they act by."""
+        return None if self._layer is None else self._joined.get(self._layer)
+
+    def show_live(self, live: Kind) -> None:
+        """Show where the thresholds of a layer are."""
+        raise NotImplementedError
+
+    def chosen(self, live: Kind) -> dict[str, Any]:
+        """The thresholds as exports name them."""
+        raise NotImplementedError
+
+    @guarded
+    def _on_layers(self) -> None:
+        # of all layers that have sliders of some kind, those of one are shown: the active one, or the last that was
+        session, active = self.session, self.watch.active
+        known = [n for n in self.finished_labels() if n in session.live or n in session.live_classes]
+        before = self._looked_at
+        self._looked_at = active if active in known else before if before in known else next(iter(known), None)
+        self._use(self._looked_at if self._looked_at in self._joined else None)
+
+    @guarded
+    def _on_active(self, layer: Any) -> None:
+        if isinstance(layer, napari.layers.Labels) and layer in self.watch:
+            self._on_layers()
+
+    def _use(self, layer: napari.layers.Labels | None) -> None:
+        if layer is not self._layer:
+            self.finish()
+        self._layer = layer
+        live = self.live
+        self._panel.setVisible(live is not None)
+        if live is not None:
+            self.show_live(live)
+
+    def prepare(self, live: Kind) -> None:
+        """Look once, before sliders move, at what a person did; what follows the pixels follows when they rest."""
+        if not self._moving:
+            self._look(live)
+        self._settled.start()
+
+    def _look(self, live: Kind) -> None:
+        layer = live.layer
+        if ledger := self.session.ledgers.get(layer):
+            ledger.flush()
+        if not live.fits:
+            raise ValueError(f"the layer {layer.name!r} has another shape than its result; segment the image again")
+        regions = self.session.region_layer(layer)
+        if layer in self.session.wholly_reviewed:
+            live.keep_reviewed(np.ones(layer.data.shape, bool))
+        else:
+            live.keep_reviewed(region_mask(regions, layer.data.shape) if regions is not None else None)
+        origin = self.session.origins[layer]
+        self._ours = features.checksum(np.asarray(layer.data)) == origin.untouched
+        self._moving = True
+
+    def finish(self) -> None:
+        """Bring what follows the pixels up to date now; called before they are used."""
+        if self._settled.isActive():
+            self._settled.stop()
+            self._settle()
+
+    @guarded
+    def _settle(self) -> None:
+        self._moving = False
+        live = self.live
+        if live is None or not live.fits:
+            return
+        layer, drawn = live.layer, live.settle()
+        origin = self.session.origins[layer]
+        provenance = {**origin.provenance, "thresholds": self.chosen(live)}
+        changes: dict[str, Any] = {"provenance": provenance}
+        if self._ours:
+            # what thresholds draw is the model's as much as what the run drew
+            changes["untouched"] = features.checksum(np.asarray(layer.data))
+        self.session.update_origin(layer, **changes)
+        layer.metadata["segloop"] = provenance
+        if drawn:
+            self.session.redrawn.emit(layer, drawn)
