@@ -63,6 +63,16 @@ class EpochClock:
     def __init__(self, epochs: int, limit: float) -> None:
         self.epochs, self.epoch = epochs, 0
         self._limit, self._seconds, self._noted = limit, 0.0, time.monotonic()
+        self._told = math.inf
+
+    def start(self) -> None:
+        """Take note that training has begun."""
+        self._told = -math.inf
+
+    @property
+    def is_due(self) -> bool:
+        """Whether training has begun, and the time was not told within the last second."""
+        return time.monotonic() - self._told >= 1
 
     def note(self, event: EpochDone) -> None:
         """Take note of an epoch that ended just now."""
@@ -70,6 +80,7 @@ class EpochClock:
 
     def text(self) -> str:
         """Say how far the training is, and how long it will take: "Epoch 3 of 20 · 12 s left"."""
+        self._told = time.monotonic()
         done = f"Epoch {self.epoch} of {self.epochs}"
         if not self.epoch or self._seconds < 1:
             return done

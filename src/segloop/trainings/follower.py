@@ -21,7 +21,7 @@ from segloop.train.finetune import FinetuneResult
 from segloop.trainings.folder import Ended, TrainingFolder
 from segloop.trainings.messages import from_message
 
-LOOK = 0.1
+LOOK = 0.25
 """Seconds between two looks at what happened."""
 
 FOLLOWER = "follower"

@@ -161,7 +161,9 @@ class FinetunePanel(QWidget):
             widget.setEnabled(not running)
         self.start.setVisible(not running)
         if running:
-            self.progress.begin("Loading …")
+            self.progress.begin("")
+            # not the bar that runs to and fro: each of its steps paints the whole window anew
+            self.progress.advance(0, 1, "Starting …")
         else:
             self.progress.finish()
 

@@ -305,6 +305,7 @@ class FinetuneStep(Step):
         match event:
             case TrainingStarted(epochs=epochs, train_regions=train, validation_regions=held):
                 self.panel.curves.begin(epochs)
+                self._clock.start()
                 self._show_progress()
                 regions = f"{train} region{'s' * (train != 1)}"
                 self.say(f"Learning from {regions}; {held} kept out to score the model. You can go on working.")
@@ -318,7 +319,7 @@ class FinetuneStep(Step):
                 self._show_progress()
             case HeldOutFound(epoch=epoch, regions=regions):
                 self.panel.pictures.show_regions(epoch, regions)
-            case StillTraining() if self.panel.progress.bar.maximum():
+            case StillTraining() if self._clock.is_due:
                 self._show_progress()
             case Notice(message=message):
                 self._notices.append(message)
