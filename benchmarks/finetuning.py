@@ -5,7 +5,7 @@
 Without a screen, put ``xvfb-run -a -s "-screen 0 1600x1000x24"`` before it. The training set is a corner of a bundled
 image, made noisy, with its reference labels. A timer that should fire every 10 ms tells for how long the window could
 not answer: while the model is trained, while its process is killed, while the training is resumed, and while the dock
-is closed and opened again. All is done in a home of its own, which is deleted.
+is closed and opened again; and before all, while nothing is trained. All is done in a home of its own, which is deleted.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Run:
         self._prepare()
         self._shoot("ready")
         heart, measured = Heart(), {}
-        begun = since = time.perf_counter()
+        since = time.perf_counter()
 
         def note(what: str) -> None:
             nonlocal since
@@ -105,7 +105,11 @@ class Run:
             measured[f"{what}: seconds"] = time.perf_counter() - since
             since = time.perf_counter()
 
+        _pump(10)
+        note("at rest, nothing trained")
+        since = time.perf_counter()
         self.dock.finetune.start.click()
+        begun = time.perf_counter()
         _pump(until=lambda: self._epoch() >= 2)
         note("start and train")
         self._shoot("training")
