@@ -5,7 +5,7 @@
 Without a screen, put ``xvfb-run -a -s "-screen 0 1600x1000x24"`` before it. The training set is a corner of a bundled
 image, made noisy, with its reference labels. A timer that should fire every 10 ms tells for how long the window could
 not answer: while the model is trained, while its process is killed, while the training is resumed, and while the dock
-is closed and opened again; and before all, while nothing is trained. All is done in a home of its own, which is deleted.
+is closed and opened again; and before all, while nothing is trained. All is done in a home of its own, deleted then.
 """
 
 from __future__ import annotations
