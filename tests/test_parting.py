@@ -9,7 +9,7 @@ from skimage.segmentation import watershed
 
 from segloop.labels import border_classes, object_table
 from segloop.matching import match
-from segloop.parting import Parting, part
+from segloop.parting import SEED, Parting, part
 
 
 def blockwise(scores: np.ndarray, block: int, margin: int = 16) -> tuple[np.ndarray, Parting]:
@@ -52,7 +52,7 @@ def test_as_the_watershed_of_the_whole_plane() -> None:
     """Only where two floods meet at one time may pixels fall to the other side."""
     scores = nuclei((300, 411), 0)
     inside, background = scores
-    seeds = ndimage.label(inside >= 128)[0]
+    seeds = ndimage.label(inside >= SEED)[0]
     plain = watershed(-inside.astype(int), seeds, mask=background < 128)
     lonely = (background < 128) & (plain == 0)
     plain = np.where(lonely, ndimage.label(background < 128)[0] + seeds.max(), plain)
@@ -123,7 +123,7 @@ def test_noise_of_all_shapes(seed: int) -> None:
     assert np.array_equal(labels > 0, background < 128)
     assert np.array_equal(blockwise(scores, 64, 64)[0] > 0, background < 128)
     # seeds are exact whatever the flood does
-    seeds, whole = inside >= 128, part(*scores)
+    seeds, whole = inside >= SEED, part(*scores)
     both = np.unique(np.stack([labels[seeds], whole[seeds]]), axis=1)
     assert len(np.unique(both[0])) == len(np.unique(both[1])) == both.shape[1]
 

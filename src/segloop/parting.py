@@ -27,6 +27,8 @@ Region = tuple[slice, ...]
 
 HALF = 128
 """Scores in 255ths from here on are more than one half."""
+SEED = 192
+"""Where the score of lying inside, in 255ths, is at least this, seeds are: objects that touch have fewer bridges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ class Parting:
         counts = [0, 0]
         for region in self._regions:
             inside, background = self._read(region)
-            both = [ndimage.label(where)[0] for where in (inside >= HALF, background < HALF)]
+            both = [ndimage.label(where)[0] for where in (inside >= SEED, background < HALF)]
             self._bases.append((counts[0], counts[1]))
             seeded.append(np.unique(both[1][(both[0] > 0) & (both[1] > 0)]) + (counts[1] - 1))
             for kind, labels in enumerate(both):
@@ -155,7 +157,7 @@ class Parting:
         own = tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, window))
         inside, background = self._read(window)
         mask = background < HALF
-        seeds, count = ndimage.label(inside >= HALF)
+        seeds, count = ndimage.label(inside >= SEED)
         numbers = self._numbers(region, window, own, seeds, int(count), seed_base)
         flooded = numbers[flood(inside, seeds, mask)[own]]
         # foreground of pieces without a seed, or farther than the margin from any

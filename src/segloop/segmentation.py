@@ -17,10 +17,12 @@ from segloop.errors import SegmentError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
 from segloop.image import Image
 from segloop.labels import Labels
+from segloop.live_labels import Thresholds
 from segloop.memory import CPU, SHARE, fitting_batch, fitting_side, free_memory, is_out_of_memory
 from segloop.models.device import Device, Precision
 from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, Segmenter, Task
 from segloop.normalize import Statistics
+from segloop.object_size import fitting_zoom, smallest_area
 from segloop.planning import Plan, Region, nearest_first, network_image
 from segloop.seams import belongs
 from segloop.settings import AUTO, Auto, check_ranges, setting
@@ -64,10 +66,10 @@ class SegmentSettings:
         least=0,
         most=1,
     )
-    min_area: int = setting(
-        8,
+    min_area: int | Auto = setting(
+        AUTO,
         label="Smallest area",
-        help="Objects with fewer pixels than this are left out.",
+        help="Objects with fewer pixels than this are left out. Auto takes what has a quarter of the typical diameter.",
         least=0,
         most=10**9,
     )
@@ -75,7 +77,7 @@ class SegmentSettings:
         AUTO,
         label="Object size",
         help="Typical diameter of the objects in pixels. The image is scaled so that they have the size the model was "
-        "trained on. Auto takes the scale that the model was trained at.",
+        "trained on. Auto looks at a part of the image and scales it only if its objects are far from that size.",
         least=2,
         most=4096,
     )
@@ -106,6 +108,8 @@ class Segmentation:
     notices : tuple of str
         What the user should know.
     seconds : float
+    thresholds : Thresholds
+        What decided on which candidates the labels show.
     complete : bool
         False if it was stopped before all tiles were done; labels are 0 where nothing was looked at.
     """
@@ -116,6 +120,7 @@ class Segmentation:
     notices: tuple[str, ...] = ()
     seconds: float = 0.0
     complete: bool = True
+    thresholds: Thresholds = Thresholds(0, 1, 0)
 
 
 def segment(
@@ -247,7 +252,8 @@ def segment_events(
     except MemoryError as error:
         raise SegmentError("there is not enough memory to put the tiles together; close other programs") from error
     seconds = time.monotonic() - started
-    return Segmentation(labels, objects, candidates, tuple(notices), seconds, complete=not waiting)
+    thresholds = thresholds_of(plan, settings)
+    return Segmentation(labels, objects, candidates, tuple(notices), seconds, not waiting, thresholds)
 
 
 def make_plan(
@@ -265,6 +271,24 @@ def make_plan(
         zoom = spec.object_size / settings.object_size
     elif settings.object_size is not AUTO:
         notices.append(f"object size is left out: it is not known how large the objects of {spec.name!r} are")
+    else:
+        factor = fitting_zoom(model, image, _plan_at(zoom, model, image, settings, statistics, []))
+        if factor != 1:
+            size, change = spec.object_size / zoom / factor, "enlarged" if factor > 1 else "reduced"
+            notices.append(f"objects are about {size:.0f} pixels wide: the image is {change} for the model")
+        zoom *= factor
+    return _plan_at(zoom, model, image, settings, statistics, notices)
+
+
+def _plan_at(
+    zoom: float,
+    model: Segmenter,
+    image: Image,
+    settings: SegmentSettings,
+    statistics: Statistics,
+    notices: list[str],
+) -> Plan:
+    spec = model.spec
     shape = image.spatial_shape() if spec.ndim == 3 else image.spatial_shape()[-2:]
     # depth stays as it is: planes are far apart, and objects in network pixels are measured in the plane
     scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
@@ -291,10 +315,20 @@ def make_plan(
 
 def make_stitcher(image: Image, plan: Plan, settings: SegmentSettings) -> Stitcher:
     """What puts together the kind of result that the model gives."""
+    thresholds = thresholds_of(plan, settings)
     if plan.spec.task is Task.SEMANTIC:
-        return ClassStitcher(image, plan, settings.instances, settings.min_area)
-    score = plan.spec.score_threshold if settings.score is AUTO else settings.score
-    return ObjectStitcher(image, plan, score, settings.overlap, settings.min_area)
+        return ClassStitcher(image, plan, settings.instances, thresholds.min_area)
+    return ObjectStitcher(image, plan, thresholds.score, thresholds.overlap, thresholds.min_area)
+
+
+def thresholds_of(plan: Plan, settings: SegmentSettings) -> Thresholds:
+    """What decides which candidates are shown."""
+    zoom = plan.scaled[-1] / plan.shape[-1]
+    return Thresholds(
+        plan.spec.score_threshold if settings.score is AUTO else settings.score,
+        settings.overlap,
+        smallest_area(plan.spec.object_size, zoom) if settings.min_area is AUTO else settings.min_area,
+    )
 
 
 def predict_tiles(

@@ -150,7 +150,7 @@ def segment_image(
         Set when the first labels are shown, for which the work waits.
     """
     from segloop.candidates import Candidates
-    from segloop.live_labels import LiveLabels, Thresholds
+    from segloop.live_labels import LiveLabels
     from segloop.provenance import segmentation_provenance
     from segloop.segmentation import segment_events
     from segloop.store import load_model
@@ -171,9 +171,7 @@ def segment_image(
     labels = _editable(np.asarray(result.labels.data), 0 if found is None else len(found))
     live = None
     if found is not None:
-        score = loaded.spec.score_threshold if settings.score is AUTO else settings.score
-        thresholds = Thresholds(score, settings.overlap, settings.min_area)
-        live = LiveLabels(found, thresholds, np.iinfo(labels.dtype).max)
+        live = LiveLabels(found, result.thresholds, np.iinfo(labels.dtype).max)
         live.warm_up(labels.dtype)
     return Segmented(
         labels,

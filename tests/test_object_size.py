@@ -1,0 +1,50 @@
+"""Images whose objects are far from the size a model knows are scaled; others are left as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.transform import resize
+
+import segloop
+from segloop.image import Image
+from segloop.metrics import instance_scores
+from segloop.object_size import smallest_area, typical_diameter
+from segloop.samples import load_reference, load_sample
+
+
+def reduced(factor: float) -> tuple[Image, np.ndarray]:
+    image, labels = load_sample("fluorescence"), load_reference("fluorescence")
+    shape = tuple(round(n * factor) for n in labels.data.shape)
+    pixels = resize(image.data, shape, order=1, anti_aliasing=True, preserve_range=True)
+    small = resize(labels.data, shape, order=0, anti_aliasing=False, preserve_range=True)
+    return Image(np.rint(pixels).astype(image.data.dtype), "YX"), small.astype(np.uint16)
+
+
+def test_specks_do_not_make_objects_small() -> None:
+    assert typical_diameter(np.array([20.0, 20, 20] + [2.0] * 60)) == 20
+    assert typical_diameter(np.array([5.0])) == 5
+
+
+def test_the_smallest_area_follows_the_scale() -> None:
+    # a quarter of the diameter: 20 / 4 = 5 pixels wide, π / 4 · 25 = 19.6
+    assert smallest_area(20, 1.0) == 20
+    assert smallest_area(20, 2.0) == 5
+    assert smallest_area(0, 1.0) == 8
+
+
+def test_an_image_of_small_objects_is_enlarged() -> None:
+    image, labels = reduced(0.3)
+    model = segloop.load_model("nuclei-maskrcnn")
+    alone = segloop.segment(model, image, segloop.SegmentSettings(object_size=model.spec.object_size))
+    chosen = segloop.segment(model, image)
+    assert any("enlarged" in notice for notice in chosen.notices)
+    assert not alone.notices
+    found = instance_scores(labels, np.asarray(chosen.labels.data)).ap(0.5)
+    assert found > instance_scores(labels, np.asarray(alone.labels.data)).ap(0.5) + 0.05
+
+
+@pytest.mark.parametrize("name", ["nuclei-maskrcnn", "nuclei-unet"])
+def test_an_image_of_the_usual_size_is_left_alone(name: str) -> None:
+    image = load_sample("fluorescence")
+    assert not segloop.segment(segloop.load_model(name), image).notices
