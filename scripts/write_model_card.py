@@ -76,6 +76,10 @@ How to reproduce training and scores: `docs/benchmarks.md`.
 ## Known failures
 
 {FAILURES}
+
+Of each modality the worst image of fold 0 (`scripts/show_failures.py`): right in green, wrong in red, missed in yellow.
+
+![fluorescence, H&E, stained, brightfield](../../../../docs/images/failures-{model["family"]}.png)
 """
     (options.folder / "README.md").write_text(card, encoding="utf-8")
 
