@@ -83,7 +83,7 @@ def test_their_number_does_not_change_a_byte(name: str, precision: Precision) ->
 def test_short_of_memory_for_several_one_is_enough(threads: int) -> None:
     model = segloop.load_model("nuclei-unet")
     image = Image(np.random.default_rng(0).integers(0, 255, (300, 400)).astype(np.uint8), "YX")
-    settings = SegmentSettings(tile=64)
+    settings = SegmentSettings(tile=64, object_size=model.spec.object_size)
     expected = segment(model, image, settings)
     predict, failed = model.predict, threading.Event()
 
