@@ -29,7 +29,7 @@ from segloop.models.protocol import Task
 from segloop.painting import pixel_regions
 from segloop.planning import network_image
 from segloop.results import LabelFormat, Order, Written, complete, guessed_axes
-from segloop.segmentation import Segmentation, make_plan, make_stitcher
+from segloop.segmentation import Segmentation, make_plan, make_stitcher, thresholds_of
 from segloop.settings import AUTO
 from segloop.stitching import ClassStitcher, Finished, ObjectStitcher, class_table
 from segloop.store import load_model
@@ -95,7 +95,8 @@ def segment_tiles(client: Any, path: Path, order: Order, timeout: float) -> Gene
         yield from _predict(job, joined)
         seconds = time.monotonic() - started
         labels, objects, candidates = joined.finish(order, order.targets(image.name)[0])
-        result = Segmentation(labels, objects, candidates, tuple(notices), seconds)
+        thresholds = thresholds_of(plan, settings)
+        result = Segmentation(labels, objects, candidates, tuple(notices), seconds, thresholds=thresholds)
         return complete(result, file.image, model.spec, order, workers.device, path)
 
 
