@@ -2,6 +2,8 @@
 
 A model is a folder with ``model.json`` (the :class:`ModelSpec`, the weights' file name and sha256) and
 ``weights.safetensors``. The user's own models are ``<home>/models/<name>/<version>/``. Nothing that unpickles is read.
+
+A name alone means the version in use: the newest, unless an older one was put back, which ``versions.json`` then says.
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from segloop.errors import FileError, ModelError
+from segloop.version_numbers import mark_saved, next_version, version_in_use, versions_in
 
 # torch and the protocol are imported when a model is loaded: listing models is to cost milliseconds
 from typing import TYPE_CHECKING  # isort: skip
@@ -37,7 +41,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class ModelInfo:
     """What the list of models shows; read without loading weights.
 
-    ``task`` is "semantic" or "instance"; ``versions`` are all that are kept, newest last; ``path`` is the newest.
+    ``task`` is "semantic" or "instance"; ``versions`` are all that are kept, newest last; ``version`` and ``path`` are
+    those in use. ``damage`` says why the version in use cannot be read, and is "" if it can; of a damaged one the rest
+    is what the newest intact version says, or empty if there is none.
     """
 
     name: str
@@ -52,6 +58,7 @@ class ModelInfo:
     description: str
     bundled: bool
     path: Path
+    damage: str = ""
 
 
 def home() -> Path:
@@ -61,16 +68,19 @@ def home() -> Path:
 
 
 def list_models() -> list[ModelInfo]:
-    """List the bundled models, then the user's own, by name. Damaged folders are left out."""
+    """List the bundled models, then the user's own, by name.
+
+    Damaged ones are listed and say so (``ModelInfo.damage``); folders without versions are no models.
+    """
     found = []
     for folder, bundled in [(BUNDLED, True), (home() / "models", False)]:
         if not folder.is_dir():
             continue
         for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-            try:
-                found.append(_info(path, bundled))
-            except (ModelError, FileError):
-                continue
+            if bundled and (path / "model.json").is_file():
+                found.append(_bundled_info(path))
+            elif not bundled and _NAME.fullmatch(path.name) and versions_in(path):
+                found.append(_own_info(path))
     return found
 
 
@@ -80,8 +90,8 @@ def load_model(name_or_path: str | os.PathLike[str], device: Device | None = Non
     Parameters
     ----------
     name_or_path : str or path
-        The name of an own model ("mine", newest version; "mine@2", version 2), of a bundled model, or a folder with
-        a model.json. An own model of the same name goes before a bundled one.
+        The name of an own model ("mine", the version in use; "mine@2", version 2), of a bundled model, or a folder
+        with a model.json. An own model of the same name goes before a bundled one.
     device : Device
         Where to put it; AUTO by default.
 
@@ -92,15 +102,20 @@ def load_model(name_or_path: str | os.PathLike[str], device: Device | None = Non
     """
     from segloop.models.device import Device
 
-    model = _read_model(_find(name_or_path))
+    folder = _find(name_or_path)
+    try:
+        model = _read_model(folder)
+    except ModelError as error:
+        raise ModelError(f"{error}{_others(folder)}") from error
     model.to((device or Device.AUTO).resolve())
     return model
 
 
-def save_model(model: Trainable, name: str) -> Path:
+def save_model(model: Trainable, name: str, files: Mapping[str, bytes] | None = None) -> Path:
     """Save ``model`` among the user's own under ``name``, as a new version if the name is taken; return its folder.
 
-    The model's spec gets the name and version. The folder appears whole or not at all.
+    The model's spec gets the name and version; the new version is the one in use. No number is given twice. ``files``
+    are put beside the weights, by name. The folder appears whole or not at all.
 
     Raises
     ------
@@ -111,19 +126,20 @@ def save_model(model: Trainable, name: str) -> Path:
     """
     check_name(name)
     folder = home() / "models" / name
-    version = max(_versions(folder), default=0) + 1
+    version = next_version(folder)
     spec = model.spec
     model.spec = replace(spec, name=name, version=version)
     try:
-        write_model(model, folder / str(version))
+        write_model(model, folder / str(version), files)
     except BaseException:
         model.spec = spec
         raise
+    mark_saved(folder, version)
     return folder / str(version)
 
 
-def write_model(model: Trainable, folder: Path) -> None:
-    """Write model.json and weights.safetensors into a new ``folder``, which appears whole or not at all.
+def write_model(model: Trainable, folder: Path, files: Mapping[str, bytes] | None = None) -> None:
+    """Write model.json, weights.safetensors and ``files`` into a new ``folder``, which appears whole or not at all.
 
     Raises
     ------
@@ -137,8 +153,10 @@ def write_model(model: Trainable, folder: Path) -> None:
         "format": FORMAT,
         "weights": "weights.safetensors",
         "sha256": hashlib.sha256(weights).hexdigest(),
+        "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model.spec.to_json(),
     }
+    beside_weights = dict(files or {})
     try:
         if folder.exists():
             raise FileError(f"{folder} exists; choose another name")
@@ -146,9 +164,11 @@ def write_model(model: Trainable, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as beside:
             (Path(beside) / "weights.safetensors").write_bytes(weights)
             (Path(beside) / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            for file, content in beside_weights.items():
+                (Path(beside) / file).write_bytes(content)
             whole = Path(beside) / "model"
             whole.mkdir()
-            for file in ("weights.safetensors", "model.json"):
+            for file in (*beside_weights, "weights.safetensors", "model.json"):
                 (Path(beside) / file).rename(whole / file)
             whole.rename(folder)
     except FileError:
@@ -165,33 +185,26 @@ def weights_hash(name_or_path: str | os.PathLike[str]) -> str:
     ModelError
         If there is no such model or it is damaged.
     """
-    return str(_read_document(_find(name_or_path)).get("sha256", ""))
+    return str(read_document(_find(name_or_path)).get("sha256", ""))
 
 
-def training_records(name: str) -> dict[int, dict[str, Any]]:
-    """Return what each version of an own model records of its training, by version; damaged ones are left out."""
-    folder = home() / "models" / check_name(name)
-    records = {}
-    for version in _versions(folder):
-        with suppress(ModelError, KeyError, TypeError):
-            records[version] = dict(_read_document(folder / str(version))["model"]["training"])
-    return records
+def find_damage(folder: Path, thorough: bool = True) -> str:
+    """Say why the model in ``folder`` cannot be loaded; "" if nothing is wrong with its files.
 
-
-def delete_version(name: str, version: int) -> None:
-    """Delete one version of an own model, and the model with its last version.
-
-    Raises
-    ------
-    ModelError
-        If the user has no such model or version.
+    ``thorough`` compares the weights with their hash, which takes some milliseconds; else it is only seen whether they
+    are there. Whether a network can be built is not tried.
     """
-    folder = home() / "models" / check_name(name)
-    if version not in _versions(folder):
-        raise ModelError(f"there is no version {version} of an own model {name!r}")
-    shutil.rmtree(folder / str(version))
-    if not _versions(folder):
-        shutil.rmtree(folder)
+    try:
+        document = read_document(folder)
+        _describe(document, folder)
+        weights = folder / document["weights"]
+        if thorough:
+            _read_weights(weights, document)
+        elif not weights.is_file():
+            raise ModelError(f"the weights {weights} are missing")
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def check_name(name: str) -> str:
@@ -201,10 +214,12 @@ def check_name(name: str) -> str:
     return name
 
 
-def _versions(folder: Path) -> tuple[int, ...]:
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "model.json").is_file()))
+def _others(folder: Path) -> str:
+    """What can be done instead of loading a damaged version."""
+    if folder.parent.parent != home() / "models":
+        return ""
+    others = [f"{folder.parent.name}@{n}" for n in versions_in(folder.parent) if str(n) != folder.name]
+    return f"; other versions: {', '.join(others)}" if others else ""
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -212,9 +227,9 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     name, _, wanted = text.partition("@")
     if _NAME.fullmatch(name) and (not wanted or wanted.isdigit()):
         own = home() / "models" / name
-        versions = _versions(own)
+        versions = versions_in(own)
         if versions and (not wanted or int(wanted) in versions):
-            return own / (str(int(wanted)) if wanted else str(versions[-1]))
+            return own / str(int(wanted) if wanted else version_in_use(own))
         bundled = BUNDLED / name
         if (bundled / "model.json").is_file() and (not wanted or int(wanted) == _info(bundled, True).version):
             return bundled
@@ -223,15 +238,16 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     folder = Path(text).expanduser()
     if (folder / "model.json").is_file():
         return folder
-    if _versions(folder):
-        return folder / str(_versions(folder)[-1])
+    if versions_in(folder):
+        return folder / str(version_in_use(folder))
     if folder.is_dir():
         raise ModelError(f"the folder {folder} has no model.json; expected a SegLoop model")
     names = ", ".join(info.name for info in list_models())
     raise ModelError(f"unknown model {text!r}; there are {names or 'none'} (segloop models lists them)")
 
 
-def _read_document(folder: Path) -> dict[str, Any]:
+def read_document(folder: Path) -> dict[str, Any]:
+    """Return model.json of the model in ``folder``; ModelError if it is missing, damaged or of a newer format."""
     try:
         document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
@@ -247,10 +263,45 @@ def _read_document(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder / 'model.json'} is damaged or no SegLoop model ({error})") from error
 
 
+def _bundled_info(folder: Path) -> ModelInfo:
+    try:
+        return _info(folder, True)
+    except ModelError as error:
+        return replace(_nothing_known(folder), bundled=True, damage=str(error))
+
+
+def _nothing_known(folder: Path) -> ModelInfo:
+    return ModelInfo(folder.name, "", "", (), 0, 0, 0, (), "", "", False, folder)
+
+
+def _own_info(folder: Path) -> ModelInfo:
+    """What is known of an own model with at least one version, which may be damaged."""
+    versions, in_use = versions_in(folder), version_in_use(folder)
+    damage = find_damage(folder / str(in_use), thorough=False)
+    if not damage:
+        return replace(_info(folder / str(in_use), False), name=folder.name, versions=versions)
+    found = _nothing_known(folder)
+    for version in reversed(versions):
+        with suppress(ModelError):
+            found = _info(folder / str(version), False)
+            break
+    return replace(
+        found,
+        name=folder.name,
+        version=in_use,
+        versions=versions,
+        parent="",
+        path=folder / str(in_use),
+        damage=damage,
+    )
+
+
 def _info(folder: Path, bundled: bool) -> ModelInfo:
-    versions = () if bundled else _versions(folder)
-    newest = folder / str(versions[-1]) if versions else folder
-    model = _read_document(newest)["model"]
+    return _describe(read_document(folder), folder, bundled)
+
+
+def _describe(document: dict[str, Any], folder: Path, bundled: bool = False) -> ModelInfo:
+    model = document["model"]
     try:
         return ModelInfo(
             name=folder.name,
@@ -260,14 +311,26 @@ def _info(folder: Path, bundled: bool) -> ModelInfo:
             channels=int(model["channels"]),
             ndim=int(model["ndim"]),
             version=int(model["version"]),
-            versions=versions or (int(model["version"]),),
+            versions=(int(model["version"]),),
             parent=str(model["parent"]),
             description=str(model["description"]),
             bundled=bundled,
-            path=newest,
+            path=folder,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{newest / 'model.json'} lacks {error}") from error
+        raise ModelError(f"{folder / 'model.json'} lacks {error}") from error
+
+
+def _read_weights(file: Path, document: dict[str, Any]) -> bytes:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the weights {file} cannot be read: {error.strerror or error}") from error
+    if hashlib.sha256(raw).hexdigest() != document.get("sha256"):
+        raise ModelError(
+            f"the weights {file} are not those that model.json names (sha256 differs); copy the model again"
+        )
+    return raw
 
 
 def _read_model(folder: Path) -> Trainable:
@@ -277,17 +340,10 @@ def _read_model(folder: Path) -> Trainable:
     from segloop.models.protocol import ModelSpec
     from segloop.models.registry import get_family
 
-    document = _read_document(folder)
+    document = read_document(folder)
     spec = ModelSpec.from_json(document["model"])
     file = folder / document["weights"]
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"the weights {file} cannot be read: {error.strerror or error}") from error
-    if hashlib.sha256(raw).hexdigest() != document.get("sha256"):
-        raise ModelError(
-            f"the weights {file} are not those that model.json names (sha256 differs); copy the model again"
-        )
+    raw = _read_weights(file, document)
     try:
         model = get_family(spec.family).build(spec)
     except ModelError:

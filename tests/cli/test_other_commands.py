@@ -1,6 +1,7 @@
 """``segloop models``, ``evaluate`` and ``convert``."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,61 @@ def test_models(unet, run, segloop_home):
     assert (mine["name"], mine["versions"], mine["bundled"], mine["family"]) == ("mine", [1, 2], False, "unet")
     text = run("models").out
     assert "mine" in text and "version 2 of 2" in text and str(segloop_home) in text
+
+
+class TestHistory:
+    @pytest.fixture
+    def mine(self, unet, segloop_home):
+        for number, after in ((1, 0.5), (2, 0.6), (3, 0.4)):
+            model = load_model(unet)
+            training = {"before": 0.3, "after": after, "after_error": 0.02, "metric": "mean Dice", "learned_from": {}}
+            parent = "small-unet@1" if number == 1 else f"mine@{number - 1}"
+            model.spec = replace(model.spec, parent=parent, training=training)
+            save_model(model, "mine")
+        return segloop_home / "models" / "mine"
+
+    def test_versions_with_parents_and_scores(self, mine, run):
+        ran = run("models", "mine")
+        assert ran.code == 0 and "3 (in use)" in ran.out and "mine@2" in ran.out and "small-unet@1" in ran.out
+        assert "0.600 ± 0.020" in ran.out and "+0.300" in ran.out
+        assert "0.400 ± 0.020" in run("models").out
+        document = json.loads(run("models", "mine", "--json").out)
+        assert [(v["version"], v["in_use"], v["training"]["after"]) for v in document] == [
+            (3, True, 0.4), (2, False, 0.6), (1, False, 0.5),
+        ]  # fmt: skip
+
+    def test_an_earlier_version_is_put_into_use(self, mine, run):
+        ran = run("models", "mine", "--use", 2)
+        assert ran.code == 0 and "2 (in use)" in ran.out
+        assert load_model("mine").spec.version == 2 and "version 2 of 3" in run("models").out
+
+    def test_a_version_is_deleted(self, mine, run):
+        assert run("models", "mine", "--delete", 3, "--yes").err == [
+            "error: version 3 of 'mine' is in use; put another one into use first"
+        ]
+        assert run("models", "mine", "--delete", 3, "--use", 1, "--yes").code == 2
+        ran = run("models", "mine", "--delete", 2, "--yes")
+        assert (ran.code, ran.out.strip()) == (0, "deleted version 2 of mine") and not (mine / "2").exists()
+
+    def test_damage_is_told(self, mine, run):
+        (mine / "3" / "weights.safetensors").write_bytes(b"cut")
+        ran = run("models", "mine")
+        assert ran.code == 0 and "damaged" in ran.out and "sha256 differs" in ran.out
+        (mine / "3" / "weights.safetensors").unlink()
+        ran = run("models")
+        assert "version 3 of 3, damaged" in ran.out and "are missing" in ran.out
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (("no-such",), "unknown model 'no-such'"),
+            (("--use", 1), "need the name"),
+            (("mine", "--use", 9), "no version"),
+        ],
+    )
+    def test_what_cannot_be(self, arguments, message, run):
+        ran = run("models", *arguments)
+        assert ran.code == 2 and message in ran.err[0] and not ran.out
 
 
 class TestEvaluate:

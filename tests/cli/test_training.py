@@ -48,6 +48,7 @@ class Worse:
     notices: tuple = ()
     seconds: float = 1.0
     improved: bool = False
+    pictures: tuple = ()
 
 
 @pytest.mark.parametrize("keep", [False, True])

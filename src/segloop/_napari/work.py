@@ -322,23 +322,22 @@ def finetune_model(
 
 def follow_training(training: TrainingFolder, stop: Callable[[], bool]) -> Generator[Event, None, Finetuned]:
     """Follow a training that is at work in its own process, or begin it, or go on with it; save what got better."""
-    from segloop.store import save_model
+    from segloop.versions import save_result
     from segloop.trainings import follow
 
     result = yield from follow(training, stop)
     name = training.order.name
     saved = None
     if result.improved and not training.is_settled:
-        saved = save_model(result.model, name)
+        saved = save_result(result, name)
         training.settle()
     return Finetuned(result, name, saved, training)
 
 
 def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
     """Save a model that did not get better, because the user insists."""
-    from segloop.store import save_model
 
-    saved = save_model(finetuned.result.model, finetuned.name)
+    saved = save_result(finetuned.result, finetuned.name)
     if finetuned.training is not None:
         finetuned.training.settle()
     return replace(finetuned, folder=saved)
@@ -348,6 +347,7 @@ def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
 def export_labels(
     labels: Labels,
     path: Path,
+    from segloop.versions import save_result
     objects: pd.DataFrame | None,
     provenance: dict[str, Any],
     hidden: Sequence[HiddenPart] = (),

@@ -91,11 +91,38 @@ def _options(
 
 
 @app.command(short_help="List the models.")
-def models(as_json: AsJson = False) -> None:
-    """List the bundled models and your own."""
-    from segloop.cli.listing import list_all
+def models(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Show the versions of this model.")] = "",
+    use: Annotated[
+        int | None, typer.Option(metavar="N", help="Put version N of NAME into use: NAME alone then means it.")
+    ] = None,
+    delete: Annotated[int | None, typer.Option(metavar="N", help="Delete version N of NAME; asks first.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the bundled models and your own, or the versions of one."""
+    from segloop.cli.listing import list_all, list_history
+    from segloop.errors import SettingsError
 
-    list_all(as_json)
+    if not name and (use is not None or delete is not None):
+        raise SettingsError("--use and --delete need the name of a model: segloop models NAME --use 2")
+    if delete is not None:
+        from segloop.versions import delete_version
+
+        if not yes:
+            typer.confirm(f"Delete version {delete} of {name}? This cannot be undone.", abort=True, err=True)
+        delete_version(name, delete)
+        if use is None and not as_json:
+            typer.echo(f"deleted version {delete} of {name}")
+            return
+    if use is not None:
+        from segloop.versions import use_version
+
+        use_version(name, use)
+    if name:
+        list_history(name, as_json)
+    else:
+        list_all(as_json)
 
 
 @app.command(cls=SettingsCommand, short_help="Segment image files and folders.")

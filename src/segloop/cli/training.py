@@ -30,8 +30,9 @@ from segloop.image import Image
 from segloop.io import open_image, read_labels
 from segloop.labels import Labels, Task, check_shape, look_like_instances
 from segloop.models.registry import get_family
-from segloop.store import BUNDLED, check_name, load_model, save_model
+from segloop.store import BUNDLED, check_name, load_model
 from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events, train_events
+from segloop.versions import save_result
 
 GUESS_FILES = 8
 """How many label files are looked at to tell instances from classes."""
@@ -143,7 +144,7 @@ def _check_own_name(name: str) -> None:
 
 def _finish(result: FinetuneResult, training_set: TrainingSet, name: str, keep: bool, as_json: bool) -> None:
     """Save the model if it is to be kept, and print what came out."""
-    folder = save_model(result.model, name) if keep else None
+    folder = save_result(result, name) if keep else None
     if as_json:
         print_json(
             {

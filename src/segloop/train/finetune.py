@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 
 from segloop.corrections import Entry, TrainingSet
 from segloop.errors import ModelError, TrainingError
-from segloop.events import EpochDone, Event, Notice, Scored, TrainingStarted, drain
+from segloop.events import EpochDone, Event, FoundRegion, Notice, Scored, TrainingStarted, drain
 from segloop.image import Image
 from segloop.labels import Task, border_classes, diameters
 from segloop.models.device import Device
@@ -91,6 +91,8 @@ class FinetuneResult:
         Standard errors of ``before`` and ``after``; NaN where they cannot be known.
     gain_error : float
         Standard error of ``after - before``, from the same regions; NaN where it cannot be known.
+    pictures : mapping of str to tuple of FoundRegion
+        Held-out regions as they were found "before" and "after" training, few enough to look at.
     """
 
     model: Trainable
@@ -103,6 +105,7 @@ class FinetuneResult:
     before_error: float = math.nan
     after_error: float = math.nan
     gain_error: float = math.nan
+    pictures: Mapping[str, tuple[FoundRegion, ...]] = field(default_factory=dict)
 
     @property
     def improved(self) -> bool:
@@ -310,6 +313,7 @@ def _train(
         before.error,
         after.error,
         gain_error,
+        pictures.kept,
     )
 
 

@@ -34,12 +34,16 @@ class Scoring:
 
 
 class Pictures:
-    """What the last scoring saw: the regions with most to see, few enough to look at."""
+    """What the last scoring saw: the regions with most to see, few enough to look at.
+
+    ``kept`` are those shown "before" training and last, "after" it.
+    """
 
     most = 4
 
     def __init__(self) -> None:
         self._regions: list[FoundRegion] = []
+        self.kept: dict[str, tuple[FoundRegion, ...]] = {}
 
     def take(self, region: FoundRegion) -> None:
         """Remember what was found in a region."""
@@ -51,4 +55,6 @@ class Pictures:
             # the order does not depend on what was found: the same regions are seen in every epoch
             ordered = sorted(self._regions, key=lambda r: -np.count_nonzero(np.where(r.scored, r.reference, 0)))
             self._regions = []
-            yield HeldOutFound(epoch, tuple(ordered[: self.most]))
+            shown = tuple(ordered[: self.most])
+            self.kept["after" if epoch else "before"] = shown
+            yield HeldOutFound(epoch, shown)

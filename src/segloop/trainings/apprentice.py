@@ -24,6 +24,7 @@ from segloop.train.finetune import FinetuneResult, finetune_events
 from segloop.trainings.folder import Ended, Order, TrainingFolder
 from segloop.trainings.messages import to_line
 from segloop.trainings.pace import Pace, note_pace
+from segloop.versions import packed_pictures
 
 NICENESS = 5
 """The window goes before the training where both want the processor."""
@@ -38,7 +39,7 @@ def main() -> None:
     with (folder.path / "events.jsonl").open("a", encoding="utf-8") as file:
         try:
             result = _train(folder, file)
-            write_model(result.model, folder.result)
+            write_model(result.model, folder.result, packed_pictures(result))
             message = {"ended": (Ended.STOPPED if folder.is_asked_to_stop else Ended.DONE).value, **_scores(result)}
         except Exception as error:
             expected = isinstance(error, SegloopError)

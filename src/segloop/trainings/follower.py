@@ -16,10 +16,12 @@ from typing import Any
 from segloop import errors
 from segloop.errors import SegloopError, TrainingError
 from segloop.events import EpochDone, Event, StillTraining
+from segloop.pictures import read_pictures
 from segloop.store import load_model
 from segloop.train.finetune import FinetuneResult
 from segloop.trainings.folder import Ended, TrainingFolder
 from segloop.trainings.messages import from_message
+from segloop.versions import PICTURES
 
 LOOK = 0.25
 """Seconds between two looks at what happened."""
@@ -124,7 +126,8 @@ def _result(folder: TrainingFolder, message: dict[str, Any]) -> FinetuneResult:
     values = {name: value for name, value in message.items() if name != "ended"}
     values["history"] = tuple(EpochDone(**epoch) for epoch in values["history"])
     values["notices"] = tuple(values["notices"])
-    return FinetuneResult(model=load_model(folder.result, folder.order.settings.device), **values)
+    pictures = read_pictures(folder.result / PICTURES) if (folder.result / PICTURES).is_file() else {}
+    return FinetuneResult(model=load_model(folder.result, folder.order.settings.device), pictures=pictures, **values)
 
 
 def _error(message: dict[str, Any], folder: TrainingFolder) -> Exception:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segloop.store import training_records
+from segloop.versions import training_records
 
 WORTH = 0.01
 """A gain for twice as many corrections that is worth them."""
