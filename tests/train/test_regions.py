@@ -51,6 +51,45 @@ def test_blocks_cover_what_is_reviewed_and_are_disjoint(tmp_path: Path) -> None:
     assert (times[reviewed] == 1).sum() == reviewed.sum() - 1
 
 
+def test_large_objects_are_not_cut_by_blocks(tmp_path: Path) -> None:
+    labels = np.zeros((256, 512), np.uint16)
+    for number, (row, column) in enumerate(itertools.product((40, 140), (20, 150, 280, 400)), 1):
+        labels[row : row + 20, column : column + 100] = number
+    objects = TrainingSet(tmp_path / "objects")
+    objects.add(Image(np.zeros(labels.shape, np.uint8), "YX"), labels)
+    # 3 objects of 100 pixels: blocks of 256; classes have no size
+    assert [r.box[1] for r in find_regions(objects, 2, 0)] == [slice(0, 256), slice(256, 512)]
+    classes = TrainingSet(tmp_path / "classes", "semantic", ("background", "cell"))
+    classes.add(Image(np.zeros(labels.shape, np.uint8), "YX"), (labels > 0).astype(np.uint8))
+    assert len(find_regions(classes, 2, 0)) == 8
+
+
+def test_an_object_is_where_most_of_it_is(tmp_path: Path) -> None:
+    labels = np.zeros((128, 256), np.uint16)
+    labels[50:70, 100:140] = 1
+    labels[50:70, 230:250] = 2
+    training_set = TrainingSet(tmp_path)
+    reviewed = np.ones(labels.shape, bool)
+    reviewed[:, 200:] = False
+    training_set.add(Image(np.zeros(labels.shape, np.uint8), "YX"), labels, reviewed)
+    left, right = find_regions(training_set, 2, 0)
+    assert left.box[1] == slice(0, 100) and right.box[1] == slice(100, 200)
+    assert (left.objects, right.objects) == (False, True)
+
+
+def test_blocks_grow_within_their_piece(tmp_path: Path) -> None:
+    reviewed = np.zeros((300, 500), bool)
+    reviewed[10:266, 20:276] = True
+    training_set = TrainingSet(tmp_path)
+    add(training_set, reviewed.shape, "YX", reviewed)
+    regions = find_regions(training_set, 2, 0)
+    assert [region.piece for region in regions] == [(slice(10, 266), slice(20, 276))] * 4
+    assert regions[0].grown(100) == regions[0].box
+    assert regions[0].grown(200) == (slice(10, 210), slice(20, 220))
+    assert regions[3].grown(199.5) == (slice(66, 266), slice(76, 276))
+    assert all(region.grown(1000) == region.piece for region in regions)
+
+
 def test_stacks_plane_by_plane_and_volumes(tmp_path: Path) -> None:
     reviewed = np.zeros((2, 4, 40, 40), bool)
     reviewed[0, 1:3] = True
@@ -78,7 +117,7 @@ def test_planes_in_the_order_of_the_images_blocks() -> None:
 def regions_of(chances: list[float], objects: list[bool] | None = None) -> list[Region]:
     filled = [True] * len(chances) if objects is None else objects
     return [
-        Region(None, (number,), (slice(0, 1), slice(0, 1)), has, chance)
+        Region(None, (number,), (slice(0, 1), slice(0, 1)), has, chance, (slice(0, 1), slice(0, 1)))
         for number, (chance, has) in enumerate(zip(chances, filled))
     ]
 

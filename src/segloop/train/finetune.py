@@ -8,26 +8,25 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
-import numpy as np
 import torch
 
-from segloop.corrections import Entry, TrainingSet
-from segloop.errors import ModelError, TrainingError
+from segloop.corrections import TrainingSet
+from segloop.errors import TrainingError
 from segloop.events import EpochDone, Event, FoundRegion, Notice, Scored, TrainingStarted, drain
-from segloop.image import Image
-from segloop.labels import Task, border_classes, diameters
+from segloop.labels import Task
 from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.registry import get_family
 from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
 from segloop.train.augment import Augmentation
 from segloop.train.checkpoint import Checkpoint, Keeper, NoKeeper
-from segloop.train.data import CropSource, TrainingImage
+from segloop.train.data import CropSource
 from segloop.train.fit import Clock, Fit, FitSettings
-from segloop.train.guard import HeldOut, held_out_region, metric_name, score_model
+from segloop.train.guard import metric_name, score_model
 from segloop.train.held_out import HeldOutScores
+from segloop.train.material import classes_to_learn, crop_shape, fitting_zoom, label_translation, read_set, typical_size
 from segloop.train.plan import count_learned, steps_per_epoch
-from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
+from segloop.train.regions import find_regions, split_regions
 from segloop.train.scoring import Pictures, Scoring
 
 
@@ -154,7 +153,7 @@ def finetune_events(
     ``minutes`` end it the model becomes what it would have become without the interruption.
     ``settings.minutes`` are those of ``clock``, in seconds: wall time unless another is given.
     """
-    classes = _classes_to_learn(model.spec, training_set)
+    classes = classes_to_learn(model.spec, training_set)
     # a new last layer is drawn at random
     torch.manual_seed(settings.seed)
     student = model.with_classes(classes)
@@ -184,7 +183,7 @@ def train_events(
     """Train a model from nothing, an event per epoch; returns the :class:`FinetuneResult`, its ``before`` NaN."""
     torch.manual_seed(settings.seed)
     model = get_family(spec.family).build(spec)
-    if (classes := _classes_to_learn(spec, training_set)) != spec.classes:
+    if (classes := classes_to_learn(spec, training_set)) != spec.classes:
         model = model.with_classes(classes)
     rate = 1e-3 if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(zoom_low=0.7, zoom_high=1.4, intensity=0.4)
@@ -216,8 +215,8 @@ def _train(
     if not held_out:
         notices.append("nothing could be held out, so the new model cannot be scored; review a second region")
         yield Notice(notices[-1])
-    size = _object_size(model.spec, training_set)
-    zoom = _fitting_zoom(model.spec, size)
+    size = typical_size(model.spec, training_set)
+    zoom = fitting_zoom(model.spec, size)
     if zoom != model.spec.zoom:
         notices.append(f"images are scaled by {zoom:.2f}, so that the objects have the size the model works at")
         yield Notice(notices[-1])
@@ -225,11 +224,11 @@ def _train(
         model.spec,
         replace(model.spec, zoom=zoom, object_size=model.spec.object_size or round(size * zoom, 1)),
     )
-    prepare = _prepare(model.spec, training_set.task)
-    images, scored = _read_set(training_set, model.spec, train, held_out, zoom)
+    prepare = label_translation(model.spec, training_set.task)
+    images, scored = read_set(training_set, model.spec, train, held_out, zoom, settings.crop)
 
     steps = steps_per_epoch(len(train), settings.batch)
-    crop = _crop(model, images, settings.crop)
+    crop = crop_shape(model, train, zoom, settings.crop)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
     pictures = Pictures()
 
@@ -325,109 +324,3 @@ def _json_scores(before: Scored, after: Scored, gain_error: float) -> dict[str, 
 
 def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, ...]:
-    """The classes of the new model."""
-    if spec.task is Task.INSTANCE:
-        if training_set.task is not Task.INSTANCE:
-            raise ModelError(
-                f"the training set holds classes, but {spec.name!r} learns single objects; "
-                "give every object a number of its own, or choose a semantic model"
-            )
-        # a set of one class that nobody named is of the model's class
-        return spec.classes if len(training_set.classes) == len(spec.classes) == 1 else training_set.classes
-    if training_set.task is Task.INSTANCE:
-        if spec.border_class is None and len(spec.classes) != 2:
-            raise ModelError(
-                f"the training set holds single objects, but {spec.name!r} learns {', '.join(spec.classes)}; "
-                "paint classes, or choose an instance model"
-            )
-        return spec.classes
-    # two classes that nobody named are the model's two; otherwise the names say whether the last layer can stay
-    unnamed = training_set.classes == ("background", "foreground") and len(spec.classes) == 2
-    return spec.classes if unnamed else training_set.classes
-
-
-def _prepare(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], np.ndarray]:
-    """How the training set's labels become the model's."""
-    if spec.task is Task.SEMANTIC and task is Task.INSTANCE:
-        return border_classes if spec.border_class is not None else lambda labels: (labels > 0).astype(np.uint8)
-    return lambda labels: labels
-
-
-def _object_size(spec: ModelSpec, training_set: TrainingSet) -> float:
-    """Median diameter of the training set's objects in image pixels; 0 if there are none, or classes only."""
-    if training_set.task is not Task.INSTANCE:
-        return 0.0
-    sizes: list[float] = []
-    for entry in training_set.entries:
-        image, labels, _ = training_set.read(entry)
-        for _, plane, _ in iterate_planes(image, labels, labels, spec.ndim):
-            sizes.extend(diameters(np.asarray(plane)))
-    return float(np.median(sizes)) if sizes else 0.0
-
-
-def _fitting_zoom(spec: ModelSpec, size: float) -> float:
-    """The zoom at which objects of this size, in image pixels, have a size that the network can see."""
-    if size == 0:
-        return spec.zoom
-    wanted = spec.object_size or 28.0
-    if 0.5 <= size * spec.zoom / wanted <= 2:
-        return spec.zoom
-    return float(np.clip(round(wanted / size, 2), 0.1, 8.0))
-
-
-def _read_set(
-    training_set: TrainingSet, spec: ModelSpec, train: list[Region], held_out: list[Region], zoom: float
-) -> tuple[list[TrainingImage], list[HeldOut]]:
-    """Open every plane that has regions, and cut out what is held out."""
-    images: list[TrainingImage] = []
-    scored: list[HeldOut] = []
-    places = {(region.entry.id, region.plane) for region in [*train, *held_out]}
-    for entry in training_set.entries:
-        if not any(identity == entry.id for identity, _ in places):
-            continue
-        image, labels, reviewed = training_set.read(entry)
-        image = _check_channels(image.without_alpha(), spec, entry)
-        statistics = spec.normalization.fit(image)
-        planes = iterate_planes(image, labels, reviewed, spec.ndim)
-        for (plane, block), (_, own_labels, own_reviewed) in zip(image.blocks(spec.ndim), planes):
-            kept = [region.box for region in held_out if (region.entry.id, region.plane) == (entry.id, plane)]
-            boxes = [region.box for region in train if (region.entry.id, region.plane) == (entry.id, plane)]
-            if boxes:
-                images.append(
-                    TrainingImage(
-                        block,
-                        own_labels,
-                        own_reviewed,
-                        boxes,
-                        statistics,
-                        held_out=kept,
-                        zoom=zoom,
-                        instances=training_set.task is Task.INSTANCE,
-                        object_classes=entry.object_classes,
-                    )
-                )
-            scored.extend(held_out_region(block, own_labels, own_reviewed, box, statistics) for box in kept)
-    return images, scored
-
-
-def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
-    if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
-        raise ModelError(
-            f"the training image {entry.name!r} has {image.channels} channels, but the model takes {spec.channels}; "
-            "use images with the model's channels"
-        )
-    return image
-
-
-def _crop(model: Trainable, images: list[TrainingImage], side: int) -> tuple[int, ...]:
-    """The crop's shape: no larger than the largest image, in multiples of the divisor."""
-    divisor = model.divisor
-    largest = [max(image.labels.shape[axis] * image.zooms[axis] for image in images) for axis in range(model.spec.ndim)]
-    wanted = [side] * model.spec.ndim if model.spec.ndim == 2 else [side // 8, side // 3, side // 3]
-    # in the plane, two pixels at the lowest level: batch norm has no variance of a batch of one and a single pixel
-    least = [divisor] * (model.spec.ndim - 2) + [2 * divisor] * 2
-    sides = (math.ceil(min(a, b) / divisor) * divisor for a, b in zip(wanted, largest))
-    return tuple(max(side, low) for side, low in zip(sides, least))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,14 @@ from scipy import ndimage
 
 from segloop.corrections import Entry, TrainingSet
 from segloop.image import Image
+from segloop.labels import Task, consecutive
 from segloop.train.data import Box
 
 BLOCK = 128
 """Reviewed areas are cut into blocks of about this side, so that a single image can be trained on and scored with."""
+
+OBJECTS_ACROSS = 3
+"""So many typical objects fit along a block's side; those that its border cuts are neither learned nor scored."""
 
 SMALLEST = 16
 """Blocks with fewer reviewed pixels than this are left out."""
@@ -24,8 +29,9 @@ SMALLEST = 16
 class Region:
     """A reviewed block of one plane or volume of one entry.
 
-    ``plane`` is its index along the entry's outer axes, ``box`` its place in the plane, ``objects`` whether it has any
-    label but 0, ``chance`` a number in [0, 1) that depends on nothing but seed, entry and place.
+    ``plane`` is its index along the entry's outer axes, ``box`` its place in the plane, ``objects`` whether the larger
+    part of an object lies in it (of classes, any label but 0), ``chance`` a number in [0, 1) that depends on nothing
+    but seed, entry and place. ``piece`` is the box of the connected reviewed area that the block was cut from.
     """
 
     entry: Entry
@@ -33,6 +39,12 @@ class Region:
     box: Box
     objects: bool
     chance: float
+    piece: Box
+
+    def grown(self, side: float) -> Box:
+        """Return the block, widened in the plane to ``side`` pixels where its piece has room: there crops are drawn."""
+        plane = (_grow(own, whole, side) for own, whole in zip(self.box[-2:], self.piece[-2:]))
+        return (*self.box[:-2], *plane)
 
 
 def find_regions(training_set: TrainingSet, ndim: int, seed: int) -> list[Region]:
@@ -40,12 +52,14 @@ def find_regions(training_set: TrainingSet, ndim: int, seed: int) -> list[Region
     regions = []
     for entry in training_set.entries:
         image, labels, reviewed = training_set.read(entry)
+        side = _block_side(image, labels) if training_set.task is Task.INSTANCE else BLOCK
         for plane, own_labels, own_reviewed in iterate_planes(image, labels, reviewed, ndim):
-            for box in _blocks(np.asarray(own_reviewed, bool)):
+            has_objects = _finder(np.asarray(own_labels), np.asarray(own_reviewed, bool), training_set.task)
+            for box, piece in _blocks(np.asarray(own_reviewed, bool), side):
                 key = f"{seed}:{entry.id}:{plane}:{[(s.start, s.stop) for s in box]}"
                 chance = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-                objects = bool(np.any(np.asarray(own_labels[box])[np.asarray(own_reviewed[box], bool)]))
-                regions.append(Region(entry, plane, box, objects, chance))
+                objects = has_objects(box)
+                regions.append(Region(entry, plane, box, objects, chance, piece))
     return regions
 
 
@@ -88,16 +102,52 @@ def split_regions(regions: Sequence[Region], share: float) -> tuple[list[Region]
     return [region for region in regions if region not in held_out], held_out
 
 
-def _blocks(reviewed: np.ndarray) -> list[Box]:
+def _finder(labels: np.ndarray, reviewed: np.ndarray, task: Task) -> Callable[[Box], bool]:
+    """Tell whether there is something to learn, and to score with, in a block."""
+    if task is not Task.INSTANCE:
+        return lambda box: bool(np.any(labels[box][reviewed[box]]))
+    places = consecutive(labels)[1]
+    areas = np.bincount(places.ravel())
+
+    def has_whole(box: Box) -> bool:
+        own = np.bincount(places[box][reviewed[box]], minlength=len(areas))
+        return bool(np.any(2 * own[1:] > areas[1:]))
+
+    return has_whole
+
+
+def _block_side(image: Image, labels: np.ndarray) -> int:
+    """Side of the blocks of an image of objects: ``BLOCK``, doubled until typical objects fit into it."""
+    sides: list[int] = []
+    for _, plane, _ in iterate_planes(image, labels, labels, 2):
+        places = ndimage.find_objects(consecutive(np.asarray(plane))[1])
+        sides.extend(max(side.stop - side.start for side in box) for box in places)
+    side = BLOCK
+    # in powers of two, so that the blocks stay what they are when a few objects are added
+    while sides and side < OBJECTS_ACROSS * float(np.median(sides)) / math.sqrt(2):
+        side *= 2
+    return side
+
+
+def _grow(own: slice, whole: slice, side: float) -> slice:
+    missing = min(math.ceil(side), whole.stop - whole.start) - (own.stop - own.start)
+    if missing <= 0:
+        return own
+    start = min(max(whole.start, own.start - missing // 2), whole.stop - missing - (own.stop - own.start))
+    return slice(start, start + missing + own.stop - own.start)
+
+
+def _blocks(reviewed: np.ndarray, length: int) -> list[tuple[Box, Box]]:
+    """Blocks of a plane or volume with about that side, each with the box of the piece it was cut from."""
     pieces, _ = ndimage.label(reviewed, structure=np.ones((3,) * reviewed.ndim))
-    blocks: list[Box] = []
+    blocks: list[tuple[Box, Box]] = []
     for piece in ndimage.find_objects(pieces):
         edges = [
-            np.linspace(side.start, side.stop, max(1, round((side.stop - side.start) / BLOCK)) + 1).astype(int)
+            np.linspace(side.start, side.stop, max(1, round((side.stop - side.start) / length)) + 1).astype(int)
             for side in piece
         ]
         for corner in np.ndindex(tuple(len(edge) - 1 for edge in edges)):
             box = tuple(slice(int(edge[i]), int(edge[i + 1])) for edge, i in zip(edges, corner))
             if np.count_nonzero(reviewed[box]) >= SMALLEST:
-                blocks.append(box)
+                blocks.append((box, piece))
     return blocks

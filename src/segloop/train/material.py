@@ -1,0 +1,132 @@
+"""Material: what a training set holds as a model learns it: its classes, at its scale, in crops, parts held out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from segloop.corrections import Entry, TrainingSet
+from segloop.errors import ModelError
+from segloop.image import Image
+from segloop.labels import Task, border_classes, diameters
+from segloop.models.protocol import ModelSpec, Trainable
+from segloop.train.data import TrainingImage
+from segloop.train.guard import HeldOut, held_out_region
+from segloop.train.regions import Region, iterate_planes
+
+
+def classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, ...]:
+    """The classes of the new model."""
+    if spec.task is Task.INSTANCE:
+        if training_set.task is not Task.INSTANCE:
+            raise ModelError(
+                f"the training set holds classes, but {spec.name!r} learns single objects; "
+                "give every object a number of its own, or choose a semantic model"
+            )
+        # a set of one class that nobody named is of the model's class
+        return spec.classes if len(training_set.classes) == len(spec.classes) == 1 else training_set.classes
+    if training_set.task is Task.INSTANCE:
+        if spec.border_class is None and len(spec.classes) != 2:
+            raise ModelError(
+                f"the training set holds single objects, but {spec.name!r} learns {', '.join(spec.classes)}; "
+                "paint classes, or choose an instance model"
+            )
+        return spec.classes
+    # two classes that nobody named are the model's two; otherwise the names say whether the last layer can stay
+    unnamed = training_set.classes == ("background", "foreground") and len(spec.classes) == 2
+    return spec.classes if unnamed else training_set.classes
+
+
+def label_translation(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], np.ndarray]:
+    """How the training set's labels become the model's."""
+    if spec.task is Task.SEMANTIC and task is Task.INSTANCE:
+        return border_classes if spec.border_class is not None else lambda labels: (labels > 0).astype(np.uint8)
+    return lambda labels: labels
+
+
+def typical_size(spec: ModelSpec, training_set: TrainingSet) -> float:
+    """Median diameter of the training set's objects in image pixels; 0 if there are none, or classes only."""
+    if training_set.task is not Task.INSTANCE:
+        return 0.0
+    sizes: list[float] = []
+    for entry in training_set.entries:
+        image, labels, _ = training_set.read(entry)
+        for _, plane, _ in iterate_planes(image, labels, labels, spec.ndim):
+            sizes.extend(diameters(np.asarray(plane)))
+    return float(np.median(sizes)) if sizes else 0.0
+
+
+def fitting_zoom(spec: ModelSpec, size: float) -> float:
+    """The zoom at which objects of this size, in image pixels, have a size that the network can see."""
+    if size == 0:
+        return spec.zoom
+    wanted = spec.object_size or 28.0
+    if 0.5 <= size * spec.zoom / wanted <= 2:
+        return spec.zoom
+    return float(np.clip(round(wanted / size, 2), 0.1, 8.0))
+
+
+def read_set(
+    training_set: TrainingSet,
+    spec: ModelSpec,
+    train: Sequence[Region],
+    held_out: Sequence[Region],
+    zoom: float,
+    crop: int,
+) -> tuple[list[TrainingImage], list[HeldOut]]:
+    """Open every plane that has regions, and cut out what is held out."""
+    images: list[TrainingImage] = []
+    scored: list[HeldOut] = []
+    places = {(region.entry.id, region.plane) for region in [*train, *held_out]}
+    for entry in training_set.entries:
+        if not any(identity == entry.id for identity, _ in places):
+            continue
+        image, labels, reviewed = training_set.read(entry)
+        image = _check_channels(image.without_alpha(), spec, entry)
+        statistics = spec.normalization.fit(image)
+        planes = iterate_planes(image, labels, reviewed, spec.ndim)
+        for (plane, block), (_, own_labels, own_reviewed) in zip(image.blocks(spec.ndim), planes):
+            kept = [region.box for region in held_out if (region.entry.id, region.plane) == (entry.id, plane)]
+            # crops are drawn where regions are, so that little of them is unreviewed
+            boxes = [
+                region.grown(crop / zoom) for region in train if (region.entry.id, region.plane) == (entry.id, plane)
+            ]
+            if boxes:
+                images.append(
+                    TrainingImage(
+                        block,
+                        own_labels,
+                        own_reviewed,
+                        boxes,
+                        statistics,
+                        held_out=kept,
+                        zoom=zoom,
+                        instances=training_set.task is Task.INSTANCE,
+                        object_classes=entry.object_classes,
+                    )
+                )
+            scored.extend(held_out_region(block, own_labels, own_reviewed, box, statistics) for box in kept)
+    return images, scored
+
+
+def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
+    if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
+        raise ModelError(
+            f"the training image {entry.name!r} has {image.channels} channels, but the model takes {spec.channels}; "
+            "use images with the model's channels"
+        )
+    return image
+
+
+def crop_shape(model: Trainable, regions: Sequence[Region], zoom: float, side: int) -> tuple[int, ...]:
+    """The shape of crops in network pixels: no larger than the largest reviewed piece, in multiples of the divisor."""
+    divisor, ndim = model.divisor, model.spec.ndim
+    zooms = (1.0,) * (ndim - 2) + (zoom, zoom)
+    largest = [max((r.piece[axis].stop - r.piece[axis].start) * zooms[axis] for r in regions) for axis in range(ndim)]
+    wanted = [side] * ndim if ndim == 2 else [side // 8, side // 3, side // 3]
+    # in the plane, two pixels at the lowest level: batch norm has no variance of a batch of one and a single pixel
+    least = [divisor] * (ndim - 2) + [2 * divisor] * 2
+    sides = (math.ceil(min(a, b) / divisor) * divisor for a, b in zip(wanted, largest))
+    return tuple(max(side, low) for side, low in zip(sides, least))
