@@ -12,6 +12,7 @@ from segloop._napari.panels.classes import ClassThresholdPanel
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.panels.export import ExportPanel
 from segloop._napari.panels.finetune import FinetunePanel
+from segloop._napari.panels.parts import PartThresholdPanel
 from segloop._napari.panels.segment import SegmentPanel
 from segloop._napari.theme import style_sheet
 
@@ -39,6 +40,10 @@ class Dock(QWidget):
         self.class_threshold = ClassThresholdPanel()
         self.segment.layout().addWidget(self.thresholds)
         self.segment.layout().addWidget(self.class_threshold)
+        self.part_thresholds = PartThresholdPanel()
+        self.segment.layout().addWidget(self.part_thresholds)
+        self.without_thresholds = TextLabel("hint")
+        self.segment.layout().addWidget(self.without_thresholds)
         self.correct.layout().insertWidget(3, self.candidate_tools)
         self.tabs = QTabBar()
         self.tabs.setObjectName("steps")

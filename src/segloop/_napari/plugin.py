@@ -20,6 +20,8 @@ from segloop._napari.steps.classes import ClassThresholdStep
 from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
 from segloop._napari.steps.finetune import FinetuneStep
+from segloop._napari.steps.kept import KeptStep
+from segloop._napari.steps.parts import PartThresholdStep
 from segloop._napari.steps.restore import RestoreStep
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.segment import SegmentStep
@@ -51,6 +53,8 @@ class SegloopDock(Dock):
         self.correct_step = CorrectStep(self.correct, *given)
         self.threshold_step = ThresholdStep(self.thresholds, *given)
         self.class_threshold_step = ClassThresholdStep(self.class_threshold, *given)
+        self.part_threshold_step = PartThresholdStep(self.part_thresholds, *given)
+        self.kept_step = KeptStep(self.without_thresholds, *given)
         self.adding_step = AddingStep(self.candidate_tools, self.correct.labels.current, *given)
         self.adding_step.started.connect(self.correct_step.tools.end_tool)
         self.correct.tools.toggled.connect(self.adding_step.end)
@@ -71,6 +75,8 @@ class SegloopDock(Dock):
             self.correct_step,
             self.threshold_step,
             self.class_threshold_step,
+            self.part_threshold_step,
+            self.kept_step,
             self.adding_step,
             self.review_step,
             self.tour_step,

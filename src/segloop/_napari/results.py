@@ -14,6 +14,7 @@ from segloop._napari import features
 from segloop._napari.layers import Placement
 from segloop._napari.live_class_layer import LiveClassLayer
 from segloop._napari.live_layer import LiveLayer
+from segloop._napari.live_part_layer import LivePartLayer
 from segloop._napari.session import Origin, Session
 from segloop._napari.work import Segmented
 from segloop.store import ModelInfo
@@ -145,6 +146,10 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
     if segmented.live_classes is not None:
         live = segmented.live_classes.reshaped(layer.data.shape)
         session.live_classes[layer] = LiveClassLayer(layer, live)
+    if parted := session.live_parts.pop(layer, None):
+        parted.close()
+    if segmented.live_parts is not None:
+        session.live_parts[layer] = LivePartLayer(layer, segmented.live_parts, run.model.classes[1])
     session.scores.pop(layer, None)
     if segmented.scores is not None and run.place.rows_first:
         session.scores[layer] = segmented.scores

@@ -17,6 +17,7 @@ from segloop.store import ModelInfo
 if TYPE_CHECKING:
     from segloop._napari.live_class_layer import LiveClassLayer
     from segloop._napari.live_layer import LiveLayer
+    from segloop._napari.live_part_layer import LivePartLayer
     from segloop.candidates import ClassScores
 
 DEFAULT_SET = "my-corrections"
@@ -85,14 +86,16 @@ class Session:
         self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()
         # layers of classes whose scores are kept, to be moved by a threshold
         self.live_classes: weakref.WeakKeyDictionary[Labels, LiveClassLayer] = weakref.WeakKeyDictionary()
+        # layers of objects that were parted from such scores
+        self.live_parts: weakref.WeakKeyDictionary[Labels, LivePartLayer] = weakref.WeakKeyDictionary()
         # those that a semantic model made, and how sure it was of each pixel
         self.scores: weakref.WeakKeyDictionary[Labels, ClassScores] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet
         self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
 
     def reload_models(self) -> None:
-        """Read the list of models from disk; keep the one chosen if it is still there."""
-        found = store.list_models()
+        """Read the list of models from disk, those that can be read; keep the one chosen if it is still there."""
+        found = [info for info in store.list_models() if not info.damage]
         own = {info.name for info in found if not info.bundled}
         # a name means the own model, in the store as well
         self.models = tuple(info for info in found if not info.bundled or info.name not in own)

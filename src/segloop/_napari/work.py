@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from segloop.labels import Labels
     from segloop.live_classes import LiveClasses
     from segloop.live_labels import LiveLabels
+    from segloop.live_parts import LiveParts
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.store import ModelInfo
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
@@ -101,6 +102,8 @@ class Segmented:
         The scores of a semantic model, so that a review knows where it hesitated.
     live_classes : LiveClasses or None
         What a threshold needs of them, if ``labels`` are classes and all is in memory.
+    live_parts : LiveParts or None
+        The same if ``labels`` are objects that were parted from classes.
     """
 
     labels: np.ndarray
@@ -114,6 +117,7 @@ class Segmented:
     live: LiveLabels | None = None
     scores: ClassScores | None = None
     live_classes: LiveClasses | None = None
+    live_parts: LiveParts | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,7 @@ def segment_image(
         live,
         None if isinstance(result.candidates, Candidates) else result.candidates,
         _live_classes(result, image, classes),
+        _live_parts(result, image, classes, labels),
     )
 
 
@@ -201,6 +206,25 @@ def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) 
     axes = image.outer_axes(len(inner)) + inner
     whole = scores.reshape(len(scores), *(image.sizes[axis] for axis in axes))
     return LiveClasses(whole.transpose(0, *(1 + axes.index(axis) for axis in image.label_axes)))
+
+
+def _live_parts(
+    result: Segmentation, image: Image, classes: tuple[str, ...], labels: np.ndarray
+) -> LiveParts | None:
+    from segloop.candidates import ClassScores
+    from segloop.live_parts import LiveParts, PartThresholds
+
+    found = result.candidates
+    if classes or not isinstance(found, ClassScores) or not isinstance(found.scores, np.ndarray):
+        return None
+    inner = "ZYX" if found.scores.ndim == 5 else "YX"
+    if image.outer_axes(len(inner)) + inner != image.label_axes:
+        return None
+    thresholds = PartThresholds(min_area=result.thresholds.min_area)
+    shape = (len(found.scores), *found.scores.shape[2:])
+    live = LiveParts(found.scores, labels.reshape(shape), thresholds, np.iinfo(labels.dtype).max)
+    live.warm_up(labels.dtype)
+    return live
 
 
 def _waiting_for_the_first(

@@ -83,7 +83,8 @@ class LiveStep(Step, Generic[Kind]):
     def _on_layers(self) -> None:
         # of all layers that have sliders of some kind, those of one are shown: the active one, or the last that was
         session, active = self.session, self.watch.active
-        known = [n for n in self.finished_labels() if n in session.live or n in session.live_classes]
+        kinds: tuple[Any, ...] = (session.live, session.live_classes, session.live_parts)
+        known = [layer for layer in self.finished_labels() if any(layer in kind for kind in kinds)]
         before = self._looked_at
         self._looked_at = active if active in known else before if before in known else next(iter(known), None)
         self._use(self._looked_at if self._looked_at in self._joined else None)
