@@ -60,13 +60,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--score", type=float, default=None, help="threshold; the model's own by default")
     parser.add_argument("--zoom", type=float, default=1.0, help="enlarge the images by this factor")
+    parser.add_argument("--flips", action="store_true", help="look at each image four ways")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image only, for a quick look")
     parser.add_argument("--fold", type=int, required=True)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
     model = segloop.load_model(options.model)
-    changes: dict[str, object] = {"instances": model.spec.task is Task.SEMANTIC}
+    changes: dict[str, object] = {"instances": model.spec.task is Task.SEMANTIC, "flips": options.flips}
     if options.score is not None:
         changes["score"] = options.score
     if options.zoom != 1.0:

@@ -34,6 +34,8 @@ class Plan:
         The same in network pixels.
     side, halo, divisor : int
         Of the tiles, in network pixels.
+    flips : bool
+        Whether the model looks at each tile four ways; see :mod:`segloop.flips`.
     """
 
     spec: ModelSpec
@@ -43,6 +45,7 @@ class Plan:
     side: int
     halo: int
     divisor: int
+    flips: bool = False
 
     @property
     def is_blank(self) -> bool:

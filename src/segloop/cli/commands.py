@@ -144,6 +144,7 @@ def segment(
     min_area: Annotated[int | None, typer.Option(metavar="N", help=help_of(SEGMENT, "min_area"))] = None,
     object_size: Annotated[str, typer.Option(metavar="auto|X", help=help_of(SEGMENT, "object_size"))] = "auto",
     instances: Annotated[bool, typer.Option("--instances", help=help_of(SEGMENT, "instances"))] = False,
+    flips: Annotated[bool, typer.Option("--flips", help=help_of(SEGMENT, "flips"))] = False,
     scheduler: Annotated[
         str,
         typer.Option(
@@ -169,6 +170,7 @@ def segment(
         min_area=min_area,
         object_size=object_size,
         instances=instances,
+        flips=flips,
     )
     order = Order(model, output, axes, settings, LabelFormat.named(format))
     if segment_files(images, order, overwrite, scheduler):
