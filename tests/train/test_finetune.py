@@ -251,16 +251,18 @@ def test_a_single_region_cannot_be_held_out_too(tmp_path: Path) -> None:
 
 
 def test_the_scale_fits_the_objects(tmp_path: Path) -> None:
-    # discs of radius 40, diameter 80; the model works at 20
+    # discs of radius 40, diameter 80; the model works at 16, and sees what is twice as large
     training_set = instances(tmp_path, count=2, radius=40, side=140)
-    result = finetune(unet(object_size=20.0), training_set, QUICK)
-    assert result.model.spec.zoom == pytest.approx(0.25, abs=0.01)
-    assert any("scaled by 0.25" in notice for notice in result.notices)
+    result = finetune(unet(object_size=16.0), training_set, QUICK)
+    assert result.model.spec.zoom == pytest.approx(0.4, abs=0.01)
+    assert any("scaled by 0.4" in notice for notice in result.notices)
     # and from then on it segments such images at this scale
     found = segment(result.model, Image(scene(0, 40, 140)[0], "YX"))
     assert found.labels.shape == (140, 140)
-    # objects of up to twice or half the size need no scaling
-    assert finetune(unet(object_size=45.0), training_set, QUICK).model.spec.zoom == 1
+    # objects of half to four times the size need no scaling, but the model knows then what it learned
+    for known, learned in ((45.0, 45.0), (25.0, 80.0)):
+        spec = finetune(unet(object_size=known), training_set, QUICK).model.spec
+        assert spec.zoom == 1 and spec.object_size == pytest.approx(learned, abs=0.5)
 
 
 def test_from_nothing(tmp_path: Path) -> None:

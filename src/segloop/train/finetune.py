@@ -24,7 +24,15 @@ from segloop.train.data import CropSource
 from segloop.train.fit import Clock, Fit, FitSettings
 from segloop.train.guard import metric_name, score_model
 from segloop.train.held_out import HeldOutScores
-from segloop.train.material import classes_to_learn, crop_shape, fitting_zoom, label_translation, read_set, typical_size
+from segloop.train.material import (
+    classes_to_learn,
+    crop_shape,
+    fitting_zoom,
+    label_translation,
+    learned_size,
+    read_set,
+    typical_size,
+)
 from segloop.train.plan import count_learned, steps_per_epoch
 from segloop.train.regions import find_regions, split_regions
 from segloop.train.scoring import Pictures, Scoring
@@ -222,13 +230,13 @@ def _train(
         yield Notice(notices[-1])
     old_spec, model.spec = (
         model.spec,
-        replace(model.spec, zoom=zoom, object_size=model.spec.object_size or round(size * zoom, 1)),
+        replace(model.spec, zoom=zoom, object_size=learned_size(model.spec, size, zoom)),
     )
     prepare = label_translation(model.spec, training_set.task)
-    images, scored = read_set(training_set, model.spec, train, held_out, zoom, settings.crop)
+    crop = crop_shape(model, training_set.task, train, zoom, settings.crop)
+    images, scored = read_set(training_set, model.spec, train, held_out, zoom, crop[-1])
 
     steps = steps_per_epoch(len(train), settings.batch)
-    crop = crop_shape(model, train, zoom, settings.crop)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
     pictures = Pictures()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,21 @@ from segloop.models.protocol import ModelSpec, Trainable
 from segloop.train.data import TrainingImage
 from segloop.train.guard import HeldOut, held_out_region
 from segloop.train.regions import Region, iterate_planes
+
+SMALL, LARGE = 0.5, 4.0
+"""Images are scaled if their typical object, relative to what the model was trained on, is below or above these."""
+ALIKE = 2.0
+"""Up to so many times the size, objects are of the model's own. What is too large is brought to this: smaller, the
+network would see less of its outline."""
+USUAL_SIZE = 28.0
+"""Diameter in network pixels that a new model's objects are brought to."""
+
+SMALLEST_CROP = 128
+"""Crops of classes are not halved below this side."""
+FEWEST = 50
+"""Pixels of a class from which on a region is said to hold it."""
+MOST_DRAWS = 4
+"""No region is drawn from more often than this, for one draw from the commonest kind."""
 
 
 def classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, ...]:
@@ -62,10 +78,17 @@ def fitting_zoom(spec: ModelSpec, size: float) -> float:
     """The zoom at which objects of this size, in image pixels, have a size that the network can see."""
     if size == 0:
         return spec.zoom
-    wanted = spec.object_size or 28.0
-    if 0.5 <= size * spec.zoom / wanted <= 2:
+    relative = size * spec.zoom / (spec.object_size or USUAL_SIZE)
+    if SMALL <= relative <= LARGE:
         return spec.zoom
-    return float(np.clip(round(wanted / size, 2), 0.1, 8.0))
+    return float(np.clip(round(spec.zoom * (1 if relative < SMALL else ALIKE) / relative, 2), 0.1, 8.0))
+
+
+def learned_size(spec: ModelSpec, size: float, zoom: float) -> float:
+    """The typical diameter, in network pixels, of a model that has learned objects of ``size`` image pixels."""
+    learned = round(size * zoom, 1)
+    alike = SMALL <= learned / spec.object_size <= ALIKE if spec.object_size else False
+    return spec.object_size if alike or not learned else learned
 
 
 def read_set(
@@ -76,9 +99,10 @@ def read_set(
     zoom: float,
     crop: int,
 ) -> tuple[list[TrainingImage], list[HeldOut]]:
-    """Open every plane that has regions, and cut out what is held out."""
+    """Open every plane that has regions, for crops of ``crop`` network pixels, and cut out what is held out."""
     images: list[TrainingImage] = []
     scored: list[HeldOut] = []
+    pixels: list[np.ndarray] = []
     places = {(region.entry.id, region.plane) for region in [*train, *held_out]}
     for entry in training_set.entries:
         if not any(identity == entry.id for identity, _ in places):
@@ -94,6 +118,8 @@ def read_set(
                 region.grown(crop / zoom) for region in train if (region.entry.id, region.plane) == (entry.id, plane)
             ]
             if boxes:
+                if training_set.task is Task.SEMANTIC:
+                    pixels.extend(_class_pixels(own_labels[box], own_reviewed[box]) for box in boxes)
                 images.append(
                     TrainingImage(
                         block,
@@ -108,7 +134,25 @@ def read_set(
                     )
                 )
             scored.extend(held_out_region(block, own_labels, own_reviewed, box, statistics) for box in kept)
+    if pixels:
+        times = iter(_draws(pixels))
+        images = [replace(image, boxes=[box for box in image.boxes for _ in range(next(times))]) for image in images]
     return images, scored
+
+
+def _class_pixels(labels: np.ndarray, reviewed: np.ndarray) -> np.ndarray:
+    return np.bincount(np.asarray(labels)[np.asarray(reviewed, bool)].astype(np.int64))
+
+
+def _draws(pixels: Sequence[np.ndarray]) -> list[int]:
+    """How often each region is drawn from, by its pixels of each class: those with rare classes more often.
+
+    A class that few regions hold would hardly be seen in a short training.
+    """
+    classes = max(map(len, pixels))
+    holds = np.array([np.pad(own, (0, classes - len(own))) >= FEWEST for own in pixels])
+    rarity = len(holds) / np.maximum(1, holds.sum(axis=0))
+    return [round(min(MOST_DRAWS, max(rarity[own], default=1.0))) for own in holds]
 
 
 def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
@@ -120,11 +164,17 @@ def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
     return image
 
 
-def crop_shape(model: Trainable, regions: Sequence[Region], zoom: float, side: int) -> tuple[int, ...]:
-    """The shape of crops in network pixels: no larger than the largest reviewed piece, in multiples of the divisor."""
+def crop_shape(model: Trainable, task: Task, regions: Sequence[Region], zoom: float, side: int) -> tuple[int, ...]:
+    """The shape of crops in network pixels, at most ``side`` in the plane, in multiples of the divisor.
+
+    No larger than the largest reviewed piece; of classes, half of it: small crops can be drawn around what is rare.
+    Objects are learned whole, and of them a small crop holds few.
+    """
     divisor, ndim = model.divisor, model.spec.ndim
     zooms = (1.0,) * (ndim - 2) + (zoom, zoom)
     largest = [max((r.piece[axis].stop - r.piece[axis].start) * zooms[axis] for r in regions) for axis in range(ndim)]
+    if task is Task.SEMANTIC:
+        largest[-2:] = [max(SMALLEST_CROP, length / 2) for length in largest[-2:]]
     wanted = [side] * ndim if ndim == 2 else [side // 8, side // 3, side // 3]
     # in the plane, two pixels at the lowest level: batch norm has no variance of a batch of one and a single pixel
     least = [divisor] * (ndim - 2) + [2 * divisor] * 2
