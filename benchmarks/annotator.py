@@ -55,6 +55,7 @@ import segloop
 from segloop.candidates import Candidates
 from segloop.live_labels import LiveLabels, Thresholds
 from segloop.matching import Overlaps
+from segloop.object_size import smallest_area
 from segloop.prompting import Prompter
 from segloop.settings import AUTO
 
@@ -255,7 +256,9 @@ def by_segloop(item: Corrected, enough: float, model: object) -> Work:
     settings = segloop.SegmentSettings()
     score = model.spec.score_threshold if settings.score is AUTO else settings.score  # type: ignore[attr-defined]
     labels, slider = item.labels.copy(), []
-    now = Thresholds(score, settings.overlap, settings.min_area)
+    spec = model.spec  # type: ignore[attr-defined]
+    least = smallest_area(spec.object_size, spec.zoom) if settings.min_area is AUTO else settings.min_area
+    now = Thresholds(score, settings.overlap, least)
     fewest = sum(map(len, wrong_ones(item.reference, labels, enough)))
     for name, places in SLIDERS.items():
         tried = []
