@@ -62,7 +62,7 @@ def test_every_format_is_written(qtbot, exporting, tmp_path, suffix):
     assert path.exists()
     assert exporting.status.text() == f"out{suffix} is written."
     provenance = json.loads((tmp_path / f"out{suffix}.provenance.json").read_text())
-    assert provenance["edited"] == [2]
+    assert provenance["edited"] == [2] and provenance["added"] == provenance["confirmed"] == []
     if suffix in io.LABEL_SUFFIXES:
         np.testing.assert_array_equal(io.read_labels(path).data, exporting._viewer.layers[-1].data)
 

@@ -17,7 +17,7 @@ def layer() -> Labels:
     data = np.zeros((60, 60), np.uint16)
     data[5:15, 5:15], data[30:40, 30:40], data[30:40, 40:50] = 1, 2, 3
     table = {"index": [1, 2, 3], "label": [1, 2, 3], "class": "cell", "score": [0.9, 0.8, 0.7]}
-    return Labels(data, features=pd.DataFrame({**table, "area": 100, "origin": "model"}))
+    return Labels(data, features=pd.DataFrame({**table, "area": 100, "origin": "model", "reviewed": False}))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ DATA = np.array([[1, 1, 0, 2], [1, 1, 0, 2], [0, 3, 3, 3]], np.uint16)
 
 def test_napari_finds_the_row_of_a_label():
     table = features.from_objects(OBJECTS)
-    assert list(table.columns) == ["index", "label", "class", "score", "area", "origin"]
+    assert list(table.columns) == ["index", "label", "class", "score", "area", "origin", "reviewed"]
     layer = Labels(DATA, features=table)
     assert "score: 0.8" in layer.get_status((0, 3), world=True)["coordinates"].replace("0.80", "0.8")
 

@@ -73,13 +73,50 @@ def test_a_key_goes_where_most_is_probably_wrong_and_says_why(press, touring, er
     assert top < region.rows.start and bottom > region.rows.stop
     assert left < region.columns.start and right > region.columns.stop
     assert bottom - top < 200
-    assert panel.bar.text() == f"0 of {tour.regions[1]} regions"
-    assert panel.pace.text() == "0 of 20 objects"
+    assert panel.bar.text() == f"0 of {tour.regions[1]} regions · 0 of 20 objects"
 
     press(Qt.Key.Key_J)
     assert "Object 7: holes (36% of it)" in panel.why.text()
     assert layer.selected_label == 7
     assert errors == []
+
+
+def test_the_canvas_tells_of_it_only_while_its_panel_is_seen(press, touring, qtbot):
+    press(Qt.Key.Key_J)
+    overlay = touring._viewer.canvas.overlays.text
+    # the key works wherever the layer is selected, and shows what it did
+    assert touring.tabs.currentIndex() == 1 and overlay.visible
+    layers = len(touring._viewer.layers)
+    for other in (0, 2, 3):
+        touring.tabs.setCurrentIndex(other)
+        assert not overlay.visible and not overlay.text
+        touring.tabs.setCurrentIndex(1)
+        assert overlay.visible and overlay.text.startswith("Object 12")
+    assert len(touring._viewer.layers) == layers
+
+
+def test_objects_in_reviewed_regions_are_reviewed_in_the_table_and_edits_follow(press, touring, qtbot):
+    layer = touring.tour_step.labels
+    reviewed = lambda: set(layer.features["index"][layer.features["reviewed"].astype(bool)])  # noqa: E731
+    press(Qt.Key.Key_J)
+    press(Qt.Key.Key_K)
+    qtbot.waitUntil(lambda: reviewed() == {12}, timeout=PATIENCE)
+    mask = touring.review_step.reviewed()
+    layer.brush_size = 1
+    layer.paint(tuple(np.argwhere(mask & (layer.data == 0))[0]), 77)
+    layer.paint(tuple(np.argwhere(~mask & (layer.data == 0))[0]), 78)
+    qtbot.waitUntil(lambda: 78 in set(layer.features["index"]), timeout=PATIENCE)
+    assert reviewed() == {12, 77}
+    touring.correct.whole.click()
+    assert reviewed() == set(layer.features["index"])
+    touring.correct.whole.click()
+    assert reviewed() == {12, 77}
+    layer.undo()
+    layer.undo()
+    qtbot.waitUntil(lambda: 77 not in set(layer.features["index"]), timeout=PATIENCE)
+    assert reviewed() == {12}
+    qtbot.mouseClick(touring.correct.clear, Qt.MouseButton.LeftButton)
+    assert reviewed() == set()
 
 
 def test_region_is_right_marks_it_reviewed_and_goes_on(press, touring, qtbot, errors):
@@ -107,8 +144,7 @@ def test_to_the_end(press, touring, qtbot):
     panel = touring.correct.tour
     assert panel.why.text() == "Everything has been looked at."
     assert touring.review_step.reviewed().all()
-    assert panel.bar.text() == f"{count} of {count} regions"
-    assert panel.pace.text() == "20 of 20 objects"
+    assert panel.bar.text() == f"{count} of {count} regions · 20 of 20 objects"
     assert not panel.right.isEnabled()
     assert not touring._viewer.canvas.overlays.text.visible
     qtbot.mouseClick(touring.correct.clear, Qt.MouseButton.LeftButton)
@@ -124,7 +160,7 @@ def test_buttons_do_the_same(touring, qtbot):
     assert panel.bar.maximum() > 5
     for _ in range(2):
         qtbot.mouseClick(panel.right, Qt.MouseButton.LeftButton)
-    assert "left" in panel.pace.text()
+    assert "left" in panel.bar.text()
 
 
 def test_regions_drawn_by_hand_count(press, touring, qtbot):

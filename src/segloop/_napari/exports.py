@@ -88,9 +88,12 @@ def layer_provenance(layer: Any, origin: Origin | None) -> dict[str, Any]:
         **(origin.provenance if origin is not None else {}),
     }
     if "origin" in table and "label" in table:
-        touched = table["origin"].isin(["edited", "added"])
         document["objects"] = len(table)
-        document["edited"] = [int(n) for n in table.loc[touched, "label"]]
+        # "edited": whatever a person changed, drawn objects included; "confirmed": what she only looked at
+        for name, origins in (("edited", ["edited", "added"]), ("added", ["added"]), ("confirmed", ["confirmed"])):
+            document[name] = [int(n) for n in table.loc[table["origin"].isin(origins), "label"]]
+        if "reviewed" in table:
+            document["reviewed"] = [int(n) for n in table.loc[table["reviewed"].astype(bool), "label"]]
     return document
 
 

@@ -6,7 +6,7 @@ pandas is imported when it is needed: the dock is to open at once.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,17 @@ class ObjectOrigin(StrEnum):
     """It was there before SegLoop was: from another program or a file."""
 
 
-_KINDS = {"index": int, "label": int, "class": object, "score": float, "area": int, "origin": object}
+_KINDS = {
+    "index": int,
+    "label": int,
+    "class": object,
+    "score": float,
+    "area": int,
+    "origin": object,
+    "reviewed": bool,
+}
 
-COLUMNS = ("index", "label", "class", "score", "area", "origin")
+COLUMNS = ("index", "label", "class", "score", "area", "origin", "reviewed")
 """napari looks a label up in "index"; "label" is the name that every other program uses."""
 
 CLASS_COLORS = ("#3fb7ff", "#ffb000", "#e5484d", "#46c46a", "#b57bee", "#ff7ac6", "#a5b8c7", "#d6d64a")
@@ -48,7 +56,7 @@ def from_objects(objects: pd.DataFrame) -> pd.DataFrame:
 
     napari writes the whole row into its status bar. What can be measured is measured when it is exported.
     """
-    return objects.assign(index=objects["label"].astype(int))[list(COLUMNS)].reset_index(drop=True)
+    return objects.assign(index=objects["label"].astype(int), reviewed=False)[list(COLUMNS)].reset_index(drop=True)
 
 
 def class_features(labels: np.ndarray, classes: tuple[str, ...], origin: str = "model") -> pd.DataFrame:
@@ -65,6 +73,7 @@ def class_features(labels: np.ndarray, classes: tuple[str, ...], origin: str = "
             "score": np.nan,
             "area": areas,
             "origin": origin,
+            "reviewed": False,
         }
     )
 
@@ -90,7 +99,14 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
     if set(COLUMNS) <= set(table.columns):
         return table
     table = table.copy() if "index" in table else table.assign(index=np.arange(len(table)))
-    own = {"label": table["index"], "class": "", "score": np.nan, "area": 0, "origin": ObjectOrigin.DRAFT.value}
+    own = {
+        "label": table["index"],
+        "class": "",
+        "score": np.nan,
+        "area": 0,
+        "origin": ObjectOrigin.DRAFT.value,
+        "reviewed": False,
+    }
     return table.assign(**{name: value for name, value in own.items() if name not in table})
 
 
@@ -125,6 +141,13 @@ def with_rows(table: pd.DataFrame, rows: Mapping[int, Row | None]) -> pd.DataFra
     return joined.sort_values("index", kind="stable", ignore_index=True)
 
 
+def with_reviewed(table: pd.DataFrame, numbers: Collection[int]) -> pd.DataFrame:
+    """Return the table with just these objects reviewed; the same table if that is what it says."""
+    table = by_label(table)
+    reviewed = table["index"].isin(list(numbers))
+    return table if (reviewed == table["reviewed"]).all() else table.assign(reviewed=reviewed)
+
+
 def object_classes(features: pd.DataFrame, classes: tuple[str, ...]) -> dict[int, int]:
     """Class number (1…K) of each object whose class the table names."""
     if "index" not in features or "class" not in features:
@@ -144,3 +167,12 @@ def to_objects(features: pd.DataFrame) -> pd.DataFrame | None:
 def checksum(labels: np.ndarray) -> int:
     """A number that changes when any pixel changes; tells whether a person touched a result."""
     return zlib.crc32(np.ascontiguousarray(labels).data)
+
+
+def extent(mask: np.ndarray) -> tuple[slice, ...]:
+    """The box around what is true in a mask; empty if nothing is."""
+    sides = []
+    for axis in range(mask.ndim):
+        along = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        sides.append(slice(int(along[0]), int(along[-1]) + 1) if len(along) else slice(0, 0))
+    return tuple(sides)

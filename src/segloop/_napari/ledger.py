@@ -60,6 +60,7 @@ class Ledger:
         self._given: dict[int, Row] = {}
         self._known = undo_items(layer)
         self._reconciled = False
+        self._reviewed: np.ndarray | None = None
         layer.events.paint.connect(self._on_paint)
         layer.events.set_data.connect(self.sync)
         layer.events.data.connect(self._on_data)
@@ -134,7 +135,44 @@ class Ledger:
             self._reconcile()
         if self._rows:
             rows, self._rows = self._rows, {}
-            self.layer.features = features.with_rows(self.layer.features, rows)
+            self.layer.features = features.with_rows(self.layer.features, self._vouched(rows))
+
+    def vouch(self, reviewed: np.ndarray | None) -> None:
+        """Say what a person looked through; the table follows, now and after each edit.
+
+        An object is reviewed if most of its pixels are.
+
+        Parameters
+        ----------
+        reviewed : bool, the shape of the layer's data, or None for nowhere
+            Not to be changed afterwards.
+        """
+        before, self._reviewed = self._reviewed, reviewed if reviewed is not None and reviewed.any() else None
+        if before is None and self._reviewed is None:
+            return
+        if before is not None and self._reviewed is not None and np.array_equal(before, self._reviewed):
+            return
+        self.flush()
+        numbers: list[int] = []
+        if self._reviewed is not None:
+            box = features.extent(self._reviewed)
+            inside = np.bincount(np.asarray(self.layer.data[box])[self._reviewed[box]].astype(np.int64))
+            numbers = [int(n) for n in np.flatnonzero(inside) if n and 2 * inside[n] > self.index.area(int(n))]
+        table = features.with_reviewed(self.layer.features, numbers)
+        if table is not self.layer.features:
+            self.layer.features = table
+
+    def _vouched(self, rows: dict[int, Row | None]) -> dict[int, Row | None]:
+        """Say of rows whether their objects are reviewed; not while they are made, when pixels are still the old ones."""
+        return {n: None if row is None else {**row, "reviewed": self._is_reviewed(n)} for n, row in rows.items()}
+
+    def _is_reviewed(self, number: int) -> bool:
+        """Whether most of an object is reviewed, by what lies in its box."""
+        box = self.index.box(number)
+        if self._reviewed is None or box is None:
+            return False
+        own = np.asarray(self.layer.data[box]) == number
+        return bool(2 * np.count_nonzero(own & self._reviewed[box]) > np.count_nonzero(own))
 
     def change_rows(self, numbers: Iterable[int], **values: Any) -> None:
         """Change the rows of objects, such as their class or origin, as one undo step of its own."""
@@ -219,7 +257,14 @@ class Ledger:
             name = self.classes[number] if 0 <= number < len(self.classes) else f"class {number}"
         else:
             name = self.classes[0] if self.classes else "object"
-        return {"index": number, "label": number, "class": name, "score": np.nan, "origin": origin.value}
+        return {
+            "index": number,
+            "label": number,
+            "class": name,
+            "score": np.nan,
+            "origin": origin.value,
+            "reviewed": False,
+        }
 
     def _reconcile(self) -> None:
         """Make the table agree with what the scan found."""
@@ -235,7 +280,7 @@ class Ledger:
             rows[number] = None if row is None else {**row, "area": self.index.area(number)}
         self._rows = {}
         if rows:
-            self.layer.features = features.with_rows(table, rows)
+            self.layer.features = features.with_rows(table, self._vouched(rows))
 
     def _on_paint(self, event: Any = None) -> None:
         self.sync()

@@ -168,6 +168,7 @@ class LiveLayer:
             "score": self.live.catalog.score(number),
             "area": area,
             "origin": origin,
+            "reviewed": False,
         }
 
     def _update_table(self) -> None:
@@ -179,9 +180,9 @@ class LiveLayer:
         names = np.asarray(["", *self.model.classes], object)
         shown = pd.DataFrame(self.live.table(self.read), columns=["label", "score", "class", "area"])
         shown = shown[~shown["label"].isin(held)]
-        shown = shown.assign(**{"index": shown["label"], "class": names[shown["class"].astype(int)], "origin": MODEL})[
-            list(features.COLUMNS)
-        ]
+        shown = shown.assign(
+            **{"index": shown["label"], "class": names[shown["class"].astype(int)], "origin": MODEL, "reviewed": False}
+        )[list(features.COLUMNS)]
         joined = pd.concat([part for part in (shown, own) if len(part)] or [shown], ignore_index=True)
         layer.features = joined.sort_values("index", ignore_index=True)
 

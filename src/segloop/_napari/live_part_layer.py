@@ -128,6 +128,7 @@ class LivePartLayer:
                 "score": [score for score, _ in rows.values()],
                 "area": np.fromiter((area for _, area in rows.values()), np.int64, len(rows)),
                 "origin": MODEL,
+                "reviewed": False,
             }
         )
         joined = pd.concat([part for part in (made, own) if len(part)] or [made], ignore_index=True)

@@ -24,10 +24,14 @@ from segloop._napari.steps.kept import KeptStep
 from segloop._napari.steps.parts import PartThresholdStep
 from segloop._napari.steps.restore import RestoreStep
 from segloop._napari.steps.review import ReviewStep
+from segloop._napari.steps.scribble import ScribbleStep
 from segloop._napari.steps.segment import SegmentStep
 from segloop._napari.steps.step import timer
 from segloop._napari.steps.tour import TourStep
 from segloop._napari.watch import LayerWatch
+
+CORRECT = 1
+"""Number of the tab."""
 
 AFTER_SHOWING = 100
 """Milliseconds."""
@@ -60,7 +64,10 @@ class SegloopDock(Dock):
         self.correct.tools.toggled.connect(self.adding_step.end)
         self.review_step = ReviewStep(self.correct, *given)
         self.tour_step = TourStep(self.correct.tour, self.review_step, *given)
+        self.tour_step.wanted.connect(partial(self.tabs.setCurrentIndex, CORRECT))
+        self.tabs.currentChanged.connect(self._on_tab)
         self.finetune_step = FinetuneStep(self.finetune, self.review_step, *given)
+        self.scribble_step = ScribbleStep(self.scribble, self.finetune_step, *given)
         self.export_step = ExportStep(self.export, *given)
         self.marks = ImageMarks(self)
         self.journal_step = JournalStep(self.marks, *given)
@@ -81,6 +88,7 @@ class SegloopDock(Dock):
             self.review_step,
             self.tour_step,
             self.finetune_step,
+            self.scribble_step,
             self.export_step,
             self.journal_step,
             self.restore_step,
@@ -89,7 +97,7 @@ class SegloopDock(Dock):
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         steps = (self.journal_step, self.correct_step, self.adding_step, self.tour_step, self.segment_step)
-        releases = tuple(step.release for step in steps)
+        releases = (*(step.release for step in steps), self.scribble_step.release)
         self.destroyed.connect(partial(_release, self._watch, releases))
         self.session.reload_models()
         self.show_status("Preparing …", "hint")
@@ -107,15 +115,18 @@ class SegloopDock(Dock):
     def _on_ready(self, _: Any) -> None:
         hint = "" if self.segment_step.image else "Open an image, or one of File ▸ Open Sample ▸ SegLoop."
         self.show_status(hint, "hint")
-        for step in (self.segment_step, self.review_step, self.tour_step, self.finetune_step):
+        for step in (self.segment_step, self.review_step, self.tour_step, self.finetune_step, self.scribble_step):
             step.on_ready()
         # a family that cannot be imported is no matter until one of its models is run
         families = {info.family for info in self.session.models}
         Job("SegLoop", partial(work.load_families, families), self).start()
 
     def _on_restored(self, _: Any) -> None:
-        self.tabs.setCurrentIndex(1)
+        self.tabs.setCurrentIndex(CORRECT)
         self.review_step.refresh()
+
+    def _on_tab(self, number: int) -> None:
+        self.tour_step.show_on_canvas(number == CORRECT)
 
     def _on_failed(self, error: Exception) -> None:
         self.show_status(explain(error), "error")

@@ -54,8 +54,8 @@ class CorrectPanel(QWidget):
         self.tools = ToolGrid()
 
         self.tour = TourPanel()
-        self.whole = QCheckBox("The whole image is reviewed")
-        self.whole.setToolTip("Everything in this image is right now: every object is marked, and nothing else.")
+        self.whole = QCheckBox("Whole image")
+        self.whole.setToolTip("The whole image is reviewed: every object in it is marked now, and nothing else.")
         self.region = button(
             "Add region", "Draw rectangles around the parts that you have looked through and put right."
         )
@@ -79,7 +79,7 @@ class CorrectPanel(QWidget):
 
         regions = QHBoxLayout()
         regions.setSpacing(SPACING)
-        for tool in (self.region, self.plane, self.clear):
+        for tool in (self.whole, self.region, self.plane, self.clear):
             regions.addWidget(tool)
         place = QHBoxLayout()
         place.setSpacing(SPACING)
@@ -96,11 +96,9 @@ class CorrectPanel(QWidget):
             line(),
             heading("What have you checked?"),
             self.tour,
-            self.whole,
             regions,
             self.share,
             line(),
-            heading("Training set"),
             place,
             self.add,
             self.reason,
@@ -137,7 +135,7 @@ class CorrectPanel(QWidget):
     def show_folder(self, folder: Path, images: int) -> None:
         """Show the training set in use and how many images it holds."""
         content = "empty" if not images else "1 image" if images == 1 else f"{images} images"
-        self.folder_text.show_text(f"{folder.name} ({content})")
+        self.folder_text.show_text(f"Training set: {folder.name} ({content})")
         self.folder_text.setToolTip(f"Corrected images are kept in the folder\n{folder}")
         self._folder = folder
 

@@ -28,14 +28,13 @@ class TourPanel(QWidget):
         self.why = TextLabel("warning")
         self.bar = QProgressBar()
         self.bar.setToolTip("Regions that you have marked as reviewed, of all regions of this image.")
-        self.pace = TextLabel()
         buttons = QHBoxLayout()
         buttons.setSpacing(SPACING)
         buttons.addWidget(self.next)
         buttons.addWidget(self.right)
         layout = column(self, margin=0)
         layout.addLayout(buttons)
-        for part in (self.why, self.bar, self.pace):
+        for part in (self.why, self.bar):
             layout.addWidget(part)
         self.next.clicked.connect(self.next_requested)
         self.right.clicked.connect(self.right_requested)
@@ -50,7 +49,6 @@ class TourPanel(QWidget):
     def show_nothing(self) -> None:
         """Show that no tour has begun."""
         self.why.show_text("")
-        self.pace.show_text("")
         self.bar.hide()
 
     def show_why(self, text: str, role: str = "warning") -> None:
@@ -69,8 +67,8 @@ class TourPanel(QWidget):
         """
         self.bar.setRange(0, max(1, regions[1]))
         self.bar.setValue(regions[0])
-        self.bar.setFormat(f"{regions[0]} of {regions[1]} regions")
+        parts = [f"{regions[0]} of {regions[1]} regions"]
+        parts += [f"{objects[0]} of {objects[1]} objects"] if objects[1] else []
+        parts += [f"{left} left"] if left else []
+        self.bar.setFormat(" · ".join(parts))
         self.bar.show()
-        parts = [f"{objects[0]} of {objects[1]} objects"] if objects[1] else []
-        parts += [f"about {left} left"] if left else []
-        self.pace.show_text(" · ".join(parts))

@@ -141,6 +141,9 @@ class ReviewStep(Step):
         whole = layer is not None and layer in self.session.wholly_reviewed
         self.panel.show_whole(whole)
         share = 0.0
+        ledger = None if layer is None else self.session.ledgers.get(layer)
+        if ledger is not None:
+            ledger.vouch(self.reviewed() if whole or self._regions() is not None else None)
         if whole:
             share = 1.0
         elif layer is not None and not layer.multiscale and self._regions() is not None:

@@ -11,6 +11,8 @@ import napari.layers
 import numpy as np
 from napari.components._viewer_constants import CanvasPosition
 
+from qtpy.QtCore import Signal
+
 from segloop._napari.jobs import Job
 from segloop._napari.keys import KeyRing
 from segloop._napari.marks import Marks
@@ -44,11 +46,13 @@ class TourStep(Step):
         As for ``Step``.
     """
 
+    wanted = Signal()
+
     def __init__(self, panel: TourPanel, review: ReviewStep, *args: Any) -> None:
         super().__init__(*args)
         self.panel, self.review = panel, review
         self.job: Job | None = None
-        self._ready = False
+        self._ready = self._seen = False
         self._tours: weakref.WeakKeyDictionary[napari.layers.Labels, Tour] = weakref.WeakKeyDictionary()
         self._outline, self._candidate = Marks(self.viewer), Marks(self.viewer)
         self._keys = KeyRing(self, KEYS)
@@ -94,6 +98,11 @@ class TourStep(Step):
         else:
             self._show(tour, move=False)
 
+    def show_on_canvas(self, seen: bool) -> None:
+        """Show where the tour stands also on the canvas, or not: only where its panel is seen."""
+        self._seen = seen
+        self.refresh()
+
     def release(self) -> None:
         """Leave nothing behind in the viewer; called when the dock is gone."""
         self._keys.bind(None)
@@ -114,6 +123,8 @@ class TourStep(Step):
         layer = self.labels
         if not self._ready or layer is None or layer.multiscale or self.job is not None:
             return
+        # the key works wherever the layer is selected
+        self.wanted.emit()
         tour = self.tour
         if tour is None:
             self._begin(layer)
@@ -244,7 +255,7 @@ class TourStep(Step):
         region, nothing = tour.region, np.empty((0, 2))
         self._outline.clear()
         self._candidate.clear()
-        if region is None or not self._is_on_screen(layer, region.plane):
+        if not self._seen or region is None or not self._is_on_screen(layer, region.plane):
             return
         self._outline.show(layer, nothing, _loop(region.rows, region.columns))
         doubts = tour.route.doubts
@@ -271,6 +282,7 @@ class TourStep(Step):
 
     def _write(self, text: str) -> None:
         """Write onto the canvas, where nothing else is written."""
+        text = text if self._seen else ""
         overlay = self.viewer.canvas.overlays.text
         if overlay.visible and overlay.text != self._text_shown:
             return
