@@ -34,7 +34,8 @@ class FinetunePanel(QWidget):
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.1, 24 * 60)
         self.minutes.setDecimals(1)
-        self.minutes.setValue(5)
+        # with what comes before and after, the new labels are there within the minute
+        self.minutes.setValue(0.7)
         self.minutes.setSuffix(" min")
         self.form: SettingsForm | None = None
         self.advanced = Fold("Advanced settings", "Settings that the program chooses well by itself.")
@@ -47,7 +48,9 @@ class FinetunePanel(QWidget):
             "Name of the new model. A name of yours that exists gets a new version; none is lost.",
         )
         self.minutes_field = Field(
-            "At most", self.minutes, "Fine-tuning ends after this time, or sooner when all epochs are done."
+            "At most",
+            self.minutes,
+            "Fine-tuning ends after this time, or sooner when all epochs are done. Many regions gain from more of it.",
         )
         self.source = Chooser("No training set yet")
         self.source_field = Field(
