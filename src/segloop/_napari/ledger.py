@@ -163,7 +163,7 @@ class Ledger:
             self.layer.features = table
 
     def _vouched(self, rows: dict[int, Row | None]) -> dict[int, Row | None]:
-        """Say of rows whether their objects are reviewed; not while they are made, when pixels are still the old ones."""
+        """Say of rows whether their objects are reviewed; pixels must be the new ones."""
         return {n: None if row is None else {**row, "reviewed": self._is_reviewed(n)} for n, row in rows.items()}
 
     def _is_reviewed(self, number: int) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 import napari.layers
 import numpy as np
 from napari.components._viewer_constants import CanvasPosition
-
 from qtpy.QtCore import Signal
 
 from segloop._napari.jobs import Job
