@@ -257,6 +257,21 @@ class Promptable(Protocol):
         ...
 
 
+@runtime_checkable
+class Describing(Protocol):
+    """A model that can say what it sees at each pixel, so that other classes can be learned from a few of them."""
+
+    def describe(self, tiles: Tensor) -> list[Tensor]:
+        """Describe the pixels of normalised tiles, float32 (N, C, [Z], Y, X), sides multiples of ``divisor``.
+
+        Returns
+        -------
+        list of Tensor (N, D, [Z], Y / 2**k, X / 2**k), float32 or bfloat16
+            k = 0, 1, 2, …: the finest map first, each next one half as fine.
+        """
+        ...
+
+
 class Family(Protocol):
     """Builds models of one architecture."""
 

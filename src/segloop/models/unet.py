@@ -99,15 +99,21 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(ConvPair(ndim, 2 * width, width) for width in reversed(widths[:-1]))
         self.head = convolution(widths[0], classes, 1)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Return the last decoder map, (N, base_channels, [Z], Y, X): what the head sees."""
+    def decoded(self, x: Tensor) -> list[Tensor]:
+        """Return the decoder's maps, the coarsest first: (N, C, [Z], Y, X), sides doubling, channels halving."""
         skips = []
         for level, pair in enumerate(self.encoder):
             x = pair(self.pool(x) if level else x)
             skips.append(x)
+        maps = []
         for up, pair, skip in zip(self.up, self.decoder, reversed(skips[:-1])):
             x = pair(torch.cat([skip, up(x)], dim=1))
-        return x
+            maps.append(x)
+        return maps
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the last decoder map, (N, base_channels, [Z], Y, X): what the head sees."""
+        return self.decoded(x)[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -145,6 +151,14 @@ class UNetModel(TorchModel):
         logits = self.network(tiles.to(self.device).contiguous(memory_format=layout))
         # one class after another in memory, which is faster here and for all who read the scores
         return [ScoreMap(scores) for scores in F.softmax(logits.contiguous().float(), dim=1).cpu().numpy()]
+
+    @torch.inference_mode()
+    def describe(self, tiles: Tensor) -> list[Tensor]:
+        """Return the decoder's maps of normalised tiles, the finest first; see :class:`Describing`."""
+        self.check_tiles(tiles)
+        layout = torch.channels_last if self.spec.ndim == 2 else torch.channels_last_3d
+        network: UNet = self.network  # type: ignore[assignment]
+        return network.decoded(tiles.to(self.device).contiguous(memory_format=layout))[::-1]
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Cross-entropy and soft Dice over reviewed pixels."""
