@@ -70,7 +70,13 @@ class FinetuneSettings:
         least=1e-7,
         most=1,
     )
-    batch: int = setting(4, label="Batch", help="Crops per training step.", least=1, most=256)
+    batch: int = setting(
+        2,
+        label="Batch",
+        help="Crops per training step; twice as many for a model that is trained from nothing.",
+        least=1,
+        most=256,
+    )
     crop: int = setting(
         256, label="Crop", help="Side of a crop in pixels, as the network sees it.", least=32, most=2048
     )
@@ -236,7 +242,9 @@ def _train(
     crop = crop_shape(model, training_set.task, train, zoom, settings.crop)
     images, scored = read_set(training_set, model.spec, train, held_out, zoom, crop[-1])
 
-    steps = steps_per_epoch(len(train), settings.batch)
+    # few examples at once make more steps in the same time; statistics that begin with nothing need more
+    batch = settings.batch if parent else 2 * settings.batch
+    steps = steps_per_epoch(len(train), batch)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
     pictures = Pictures()
 
@@ -251,7 +259,7 @@ def _train(
             epochs=settings.epochs,
             steps=steps,
             minutes=settings.minutes,
-            batch=settings.batch,
+            batch=batch,
             learning_rate=rate,
             average=0.98 if freeze_norm else 0.99,
             freeze_norm=freeze_norm,
