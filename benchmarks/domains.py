@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -60,26 +60,25 @@ class Domain:
 
     def scores(self, model: Trainable, data: Path) -> tuple[dict[str, float], list[np.ndarray]]:
         """Score a model on all that is held out, pooled; also return what it made of each image."""
-        objects, classes, pictures = [], [], []
-        for name in self.held_out:
-            item = self.read(data, name)
-            found = np.asarray(segment(model, item.image, SegmentSettings()).labels.data)
-            pictures.append(found)
-            if self.task is Task.INSTANCE:
-                objects.append(instance_scores(item.reference, found))
-            else:
-                classes.append(class_scores(item.reference, found, len(self.classes)))
-        if objects:
-            pooled = reduce(add, objects)
+        images = (self.read(data, name).image for name in self.held_out)
+        found = [np.asarray(segment(model, image, SegmentSettings()).labels.data) for image in images]
+        return self.score(found, data), found
+
+    def score(self, found: Sequence[np.ndarray], data: Path) -> dict[str, float]:
+        """Score labels of all that is held out, in its order, pooled."""
+        references = (self.read(data, name).reference for name in self.held_out)
+        if self.task is Task.INSTANCE:
+            pooled = reduce(add, (instance_scores(reference, own) for reference, own in zip(references, found)))
             return {
                 "mean AP": pooled.mean_ap,
                 "AP50": pooled.ap(0.5),
                 "precision50": pooled.precision(0.5),
                 "recall50": pooled.recall(0.5),
-            }, pictures
-        whole = reduce(add, classes)
+            }
+        count = len(self.classes)
+        whole = reduce(add, (class_scores(reference, own, count) for reference, own in zip(references, found)))
         own = {f"Dice {name}": value for name, value in zip(self.classes[1:], whole.dice[1:])}
-        return {"mean Dice": whole.mean_dice, **own}, pictures
+        return {"mean Dice": whole.mean_dice, **own}
 
 
 def _names(text: str) -> tuple[str, ...]:

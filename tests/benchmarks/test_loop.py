@@ -1,0 +1,86 @@
+"""The simulated loop: what is reviewed, what is compared with what, and the table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from domains import DOMAINS
+from loop import SIDE, Cell, Loop, Place, Way, annotated, results_table
+from reviewing import Annotated
+
+from segloop import Image
+
+WORMS = DOMAINS["worms_bbbc010"]
+SECTIONS = DOMAINS["em_drosophila_vnc"]
+
+
+@pytest.fixture
+def image() -> Annotated:
+    reference = np.zeros((600, 600), np.int64)
+    reference[100:120, 240:280] = 1  # reaches out of the region
+    reference[300:320, 300:320] = 2
+    return Annotated("A02", Image(np.full(reference.shape, 7, np.uint8), "YX"), reference)
+
+
+def test_objects_that_reach_into_a_region_are_reviewed_whole(image: Annotated, tmp_path: Path) -> None:
+    training_set = annotated(WORMS, {"A02": image}, [Place("A02", 0, 0)], tmp_path)
+    _, labels, reviewed = training_set.read(training_set.entries[0])
+    assert reviewed.sum() == SIDE**2 + 20 * (280 - SIDE)
+    assert np.array_equal(labels, np.where(image.reference == 1, 1, 0))
+
+
+def test_of_classes_a_region_is_a_region(image: Annotated, tmp_path: Path) -> None:
+    places = [Place("A02", 0, 0), Place("A02", 200, 200)]
+    training_set = annotated(SECTIONS, {"A02": image}, places, tmp_path)
+    (entry,) = training_set.entries
+    _, labels, reviewed = training_set.read(entry)
+    assert reviewed.sum() == 2 * SIDE**2 - (SIDE - 200) ** 2
+    assert np.array_equal(labels, np.where(reviewed, image.reference, 0))
+
+
+def test_regions_do_not_overlap_and_come_by_chance_where_nothing_is_known(image: Annotated, tmp_path: Path) -> None:
+    loop = Loop(tmp_path, tmp_path / "cells", None)
+    images = {"a": image, "b": image}
+    first = loop._next(None, SECTIONS, images, [], 3, seed=0)
+    assert len(first) == 3
+    more = [*first, *loop._next(None, SECTIONS, images, first, 2, seed=0)]
+    seen = {name: np.zeros((600, 600), int) for name in images}
+    for place in more:
+        seen[place.image][place.box] += 1
+    assert max(plane.max() for plane in seen.values()) == 1
+    assert sum(plane.sum() for plane in seen.values()) == len(more) * SIDE**2
+    assert (
+        loop._next(None, SECTIONS, images, [], 3, seed=0) == first != loop._next(None, SECTIONS, images, [], 3, seed=1)
+    )
+
+
+def test_cells_that_are_done_are_read_and_the_others_need_their_regions(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, tmp_path, None)
+    cell = Cell("worms_bbbc010", Way.SEGLOOP, 0, (1, 2), 60.0, 1, "cpu")
+    assert loop.done(cell) is None
+    with pytest.raises(SystemExit, match="add it to --ways"):
+        loop._places(Cell("worms_bbbc010", Way.SCRATCH, 0, (1, 2), 60.0, 1, "cpu"))
+    (tmp_path / f"{cell.name}.json").write_text(json.dumps({"places": [{"image": "A02", "top": 3, "left": 4}]}))
+    assert loop._places(Cell("worms_bbbc010", Way.SCRATCH, 0, (1, 2), 60.0, 1, "cpu")) == [Place("A02", 3, 4)]
+
+
+def test_the_table_has_means_over_seeds_and_sums_of_actions() -> None:
+    def row(way: str, seed: int, ap: float, **own: object) -> dict:
+        scores = {"mean AP": ap, "AP50": 2 * ap, "recall50": 0}
+        return {"domain": "worms_bbbc010", "way": way, "seed": seed, "rounds": [1, 4], "scores": scores, "steps": 10,
+                "round s": 30.4, **own}  # fmt: skip
+
+    work = {"actions": 6, "actions from an empty layer": 10, "objects": 2}
+    lines = results_table([row("scratch", 0, 0.1), row("segloop", 0, 0.2, **work), row("segloop", 1, 0.3, **work)])
+    ours, theirs = lines.strip().splitlines()[2:]
+    assert ours == (
+        "| worms_bbbc010 | 4 | segloop | mean AP, AP50 | 0.250 / 0.500 | 10 | 30 | 12 of 20 for 4 objects | 2 |"
+    )
+    assert theirs == "| worms_bbbc010 | 4 | scratch | mean AP, AP50 | 0.100 / 0.200 | 10 | 30 |  | 1 |"
