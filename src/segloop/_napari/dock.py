@@ -6,6 +6,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from segloop._napari.fields import MARGIN, TextLabel, line
+from segloop._napari.folds import Fold
 from segloop._napari.journal_notice import JournalNotice
 from segloop._napari.panels.candidates import CandidateTools, ThresholdPanel
 from segloop._napari.panels.classes import ClassThresholdPanel
@@ -13,6 +14,7 @@ from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.panels.export import ExportPanel
 from segloop._napari.panels.finetune import FinetunePanel
 from segloop._napari.panels.parts import PartThresholdPanel
+from segloop._napari.panels.scribble import ScribblePanel
 from segloop._napari.panels.segment import SegmentPanel
 from segloop._napari.theme import style_sheet
 
@@ -45,6 +47,12 @@ class Dock(QWidget):
         self.without_thresholds = TextLabel("hint")
         self.segment.layout().addWidget(self.without_thresholds)
         self.correct.layout().insertWidget(3, self.candidate_tools)
+        # another way into a training: for what no model knows yet
+        self.scribble = ScribblePanel()
+        self.scribble_fold = Fold("Scribble", "Paint a little of each class, also of classes that no model knows yet.")
+        self.scribble_fold.add(self.scribble)
+        self.finetune.layout().insertWidget(0, self.scribble_fold)
+        self.finetune.layout().insertWidget(1, line())
         self.tabs = QTabBar()
         self.tabs.setObjectName("steps")
         self.tabs.setExpanding(True)

@@ -56,6 +56,11 @@ def style_sheet(theme: str) -> str:
     }}
     QPushButton[role="main"]:hover {{ background-color: {c.accent_hover}; }}
     QPushButton[role="main"]:disabled {{ background-color: {primary}; color: {c.faint}; border: 0px; }}
+    QToolButton[role="swatch"] {{ padding: 3px 6px; border: 1px solid transparent; border-radius: 3px; }}
+    QToolButton[role="swatch"]:hover {{ border: 1px solid {c.line}; }}
+    QToolButton[role="swatch"]:checked {{
+        border: 1px solid {c.accent}; background-color: {primary}; font-weight: 600;
+    }}
     QFrame[role="line"] {{ background-color: {c.line}; max-height: 1px; min-height: 1px; border: 0; padding: 0; }}
     QProgressBar {{
         border: 0; border-radius: 3px; background-color: {primary}; text-align: center; min-height: 20px;

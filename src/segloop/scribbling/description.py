@@ -53,6 +53,22 @@ class Description:
         """Bytes in memory."""
         return int(self.fine.nbytes + self.coarse.nbytes)
 
+    def cropped(self, rows: slice, columns: slice) -> Description:
+        """Return what is needed to know all of a part of the plane, in network pixels, as far as it is here."""
+        sides = []
+        for wanted, own in zip((rows, columns), self.window):
+            # one more pixel of the coarse maps on each side, to interpolate between
+            low, high = (wanted.start - 2) // 2 * 2, -(-(wanted.stop + 2) // 2) * 2
+            sides.append(slice(max(own.start, low), min(own.stop, high)))
+        fine, coarse = (
+            (
+                slice(None),
+                *(slice((s.start - w.start) // k, (s.stop - w.start) // k) for s, w in zip(sides, self.window)),
+            )
+            for k in (1, 2)
+        )
+        return Description(self.fine[fine], self.coarse[coarse], (sides[0], sides[1]))
+
     def at(self, rows: np.ndarray, columns: np.ndarray) -> Tensor:
         """Describe pixels at places in the plane, float (N,), in network pixels: float32 (N, D + E)."""
         y, x = (

@@ -163,7 +163,7 @@ class LivePrediction:
                 yield TileDone(shown + 1, len(wanted))
             shown += 1
             if head is not None:
-                yield self._predict(head, view.plane, number, description)
+                yield self._predict(head, view, number, description)
         classes = head.classes if head is not None else ()
         return Refreshed(classes, shown == len(wanted), time.perf_counter() - start, fresh)
 
@@ -247,13 +247,22 @@ class LivePrediction:
             self._head = points, fit_head(values[torch.from_numpy(chosen)], parts.classes[chosen])
         return self._head[1]
 
-    def _predict(self, head: Head, plane: int, number: int, description: Description) -> LabelsDone:
-        region = self._region(self._tiles[number])
-        scores = head.score_map(description)
+    def _predict(self, head: Head, view: View, number: int, description: Description) -> LabelsDone:
+        """Predict what is in view of a tile."""
+        region = [
+            slice(max(own.start, seen.start), min(own.stop, seen.stop))
+            for own, seen in zip(self._region(self._tiles[number]), (view.rows, view.columns))
+        ]
+        rows, columns = (
+            slice(math.floor(side.start * scaled / n) - 1, math.ceil(side.stop * scaled / n) + 1)
+            for side, scaled, n in zip(region, self._plan.scaled, self._plan.shape)
+        )
+        part = description.cropped(rows, columns)
+        scores = head.score_map(part)
         if self._plan.scaled == self._plan.shape:
-            rows, columns = (slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, description.window))
-            scores = scores[:, rows, columns]
+            inside = [slice(side.start - own.start, side.stop - own.start) for side, own in zip(region, part.window)]
+            scores = scores[:, inside[0], inside[1]]
         else:
-            scores = resize_region(scores, description.window, self._plan.scaled, region, self._plan.shape)
+            scores = resize_region(scores, part.window, self._plan.scaled, region, self._plan.shape)
         names = np.array(head.classes, np.uint8) + 1
-        return LabelsDone(plane, region[0], region[1], names[scores.argmax(axis=0)])
+        return LabelsDone(view.plane, region[0], region[1], names[scores.argmax(axis=0)])

@@ -126,6 +126,13 @@ class FinetuneStep(Step):
         self.panel.source.show_items(folders, [folder.name for folder in folders], self.folder)
         self._summarize()
 
+    def learn_from(self, base: str, folder: Path) -> None:
+        """Choose a model to start from and a training set, which must be one of the session's, as a person would."""
+        self._on_base(base)
+        items = self.panel.source.items()
+        self.panel.source.setCurrentIndex(items.index(folder))
+        self._summarize()
+
     def _on_source(self, _: Path) -> None:
         self.panel.reason.show_text("")
         self._summarize()

@@ -54,8 +54,9 @@ class Step(QObject):
         show_error(text)
 
     def finished_labels(self) -> list[napari.layers.Labels]:
-        """Return the viewer's Labels layers, the topmost first, without those that a run is still drawing."""
-        return [layer for layer in self.watch.of_type(napari.layers.Labels) if layer not in self.session.unfinished]
+        """Return the viewer's Labels layers, the topmost first, without scribbles and what a run is still drawing."""
+        hidden = (self.session.unfinished, self.session.scribbles)
+        return [n for n in self.watch.of_type(napari.layers.Labels) if not any(n in layers for layers in hidden)]
 
     def begin(
         self, title: str, work: Work, done: Callable[[Any], None], event: Callable[[Any], None] | None = None
