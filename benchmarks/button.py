@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from domains import DOMAINS, Domain
-from loop import SIDE, Place, annotated
+from places import SIDE, Place, annotated
 from report import machine, machine_line, table
 
 

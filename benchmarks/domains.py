@@ -58,15 +58,17 @@ class Domain:
             training_set.add(item.image, item.reference, source=name, key=name)
         return training_set
 
-    def scores(self, model: Trainable, data: Path) -> tuple[dict[str, float], list[np.ndarray]]:
-        """Score a model on all that is held out, pooled; also return what it made of each image."""
-        images = (self.read(data, name).image for name in self.held_out)
+    def scores(
+        self, model: Trainable, data: Path, names: Sequence[str] = ()
+    ) -> tuple[dict[str, float], list[np.ndarray]]:
+        """Score a model on all that is held out, or on the images named, pooled; also return what it made of each."""
+        images = (self.read(data, name).image for name in names or self.held_out)
         found = [np.asarray(segment(model, image, SegmentSettings()).labels.data) for image in images]
-        return self.score(found, data), found
+        return self.score(found, data, names), found
 
-    def score(self, found: Sequence[np.ndarray], data: Path) -> dict[str, float]:
-        """Score labels of all that is held out, in its order, pooled."""
-        references = (self.read(data, name).reference for name in self.held_out)
+    def score(self, found: Sequence[np.ndarray], data: Path, names: Sequence[str] = ()) -> dict[str, float]:
+        """Score labels of all that is held out, or of the images named, in that order, pooled."""
+        references = (self.read(data, name).reference for name in names or self.held_out)
         if self.task is Task.INSTANCE:
             pooled = reduce(add, (instance_scores(reference, own) for reference, own in zip(references, found)))
             return {

@@ -45,12 +45,12 @@ import numpy as np
 import torch
 from annotator import by_napari, by_segloop, without_specks
 from domains import DOMAINS, Domain
+from places import SIDE, Place, annotated
 from report import machine, table
 from reviewing import Annotated, Corrected
 
 import segloop
 from segloop import FinetuneSettings, SegmentSettings, load_model, segment
-from segloop.corrections import TrainingSet
 from segloop.errors import TrainingError
 from segloop.events import drain
 from segloop.labels import Task
@@ -60,8 +60,6 @@ from segloop.route import route_events
 from segloop.store import write_model
 from segloop.train.finetune import finetune_events, train_events
 
-SIDE = 256
-"""Of a region."""
 ENOUGH = 0.8
 """IoU from which on the annotator is content with an object."""
 NO_LIMIT = 10_000
@@ -99,20 +97,6 @@ class Cell:
     def key(self) -> dict[str, object]:
         """The cell as JSON values."""
         return asdict(self) | {"way": self.way.value, "rounds": list(self.rounds)}
-
-
-@dataclass(frozen=True)
-class Place:
-    """A region of an image."""
-
-    image: str
-    top: int
-    left: int
-
-    @property
-    def box(self) -> tuple[slice, slice]:
-        """Its pixels."""
-        return slice(self.top, self.top + SIDE), slice(self.left, self.left + SIDE)
 
 
 class Loop:
@@ -301,23 +285,6 @@ class Loop:
 
 
 _NOTHING = None
-
-
-def annotated(domain: Domain, images: dict[str, Annotated], places: Sequence[Place], folder: Path) -> TrainingSet:
-    """A training set of regions, with the objects that reach into them."""
-    training_set = TrainingSet(folder / "set", domain.task, domain.classes)
-    for name in dict.fromkeys(place.image for place in places):
-        item = images[name]
-        reviewed = np.zeros(item.reference.shape, bool)
-        for place in places:
-            if place.image == name:
-                reviewed[place.box] = True
-        if domain.task is Task.INSTANCE:
-            inside = np.unique(item.reference[reviewed])
-            reviewed |= np.isin(item.reference, inside[inside > 0])
-        labels = np.where(reviewed, item.reference, 0)
-        training_set.add(item.image, labels, reviewed, source=name, key=name)
-    return training_set
 
 
 def _clock(cell: Cell) -> Callable[[], float]:

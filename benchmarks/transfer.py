@@ -10,6 +10,10 @@ of the blocks of about 128 pixels, as it does for everybody.
 Time is that of the processor, on one thread, so that the result does not depend on what else the machine does; it
 includes the training's own scoring. "0 images" is the bundled model as it is, where its classes are the domain's.
 
+With ``--regions``, one region of 256² pixels is annotated of each image and not the whole (``places.py``); with
+``--choose``, scores are those of the annotated images after the first four, which is how settings are chosen without
+looking at what is held out.
+
 Each run appends one JSON object to ``--rows``; started again, the runs that are there already are left out. The table
 is of all rows in the file.
 """
@@ -33,6 +37,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from domains import DOMAINS, Domain
+from places import annotated, lively_places
 from report import table
 from skimage.segmentation import find_boundaries
 
@@ -44,6 +49,9 @@ from segloop.train.finetune import finetune_events, train_events
 
 NO_LIMIT = 10_000
 """Epochs; the minutes end the training."""
+
+LEARNED = 4
+"""Of the annotated images, those that settings are chosen with come after so many."""
 
 COLOURS = np.random.default_rng(0).integers(64, 256, (4096, 3)).astype(np.uint8)
 
@@ -66,6 +74,8 @@ class Run:
     seed: int
     model: str
     settings: str
+    regions: bool = False
+    choose: bool = False
 
     @property
     def key(self) -> dict[str, object]:
@@ -75,7 +85,11 @@ class Run:
 
 def train(run: Run, domain: Domain, data: Path, folder: Path) -> FinetuneResult:
     """Fine-tune, or train from nothing."""
-    training_set = domain.training_set(data, folder, run.images)
+    if run.regions:
+        images = {name: domain.read(data, name) for name in domain.annotated[: run.images]}
+        training_set = annotated(domain, images, lively_places(domain, images), folder)
+    else:
+        training_set = domain.training_set(data, folder, run.images)
     own = json.loads(run.settings) if run.settings else {}
     settings = FinetuneSettings(**{"epochs": NO_LIMIT, "minutes": run.minutes, "seed": run.seed, **own})
     if run.start is Start.BUNDLED:
@@ -104,12 +118,13 @@ def perform(run: Run, data: Path, pictures: Path | None) -> dict[str, object]:
             "zoom": model.spec.zoom,
         }
     row |= {"wall": round(time.perf_counter() - wall, 1), "cpu": round(time.process_time() - cpu, 1)}
-    scores, found = domain.scores(model, data)
+    scores, found = domain.scores(model, data, domain.annotated[LEARNED:] if run.choose else ())
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(run.settings.encode()).hexdigest()[:4]
         name = f"{run.domain}-{run.start.value}-{run.images}-{run.seed}-{digest}.png"
-        iio.imwrite(pictures / name, picture(domain, data, found[0]))
+        if not run.choose:
+            iio.imwrite(pictures / name, picture(domain, data, found[0]))
     return row | {"scores": scores}
 
 
@@ -163,7 +178,17 @@ def planned(options: argparse.Namespace) -> list[Run]:
             for name in options.sets:
                 for start in options.starts:
                     model = own.get(DOMAINS[name].model, DOMAINS[name].model) if start is Start.BUNDLED else ""
-                    run = Run(name, start, images, options.minutes, seed, model, options.settings)
+                    run = Run(
+                        name,
+                        start,
+                        images,
+                        options.minutes,
+                        seed,
+                        model,
+                        options.settings,
+                        options.regions,
+                        options.choose,
+                    )
                     if images:
                         runs.append(run)
                     elif start is Start.BUNDLED and DOMAINS[name].task is Task.INSTANCE:
@@ -183,8 +208,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0, help="of the processor, for each training")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER", help="a bundled model's stead")
     parser.add_argument("--settings", default="", help="settings other than the default, as JSON, such as a rate")
+    parser.add_argument("--regions", action="store_true", help="annotate one region of each image only")
+    parser.add_argument("--choose", action="store_true", help="score with annotated images that are not learned")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of the first held-out image")
     options = parser.parse_args()
+    if options.choose and max(options.sizes) > LEARNED:
+        parser.error(f"--choose scores with the annotated images after the first {LEARNED}; choose --sizes up to that")
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in options.rows.read_text().splitlines()] if options.rows.exists() else []
     for run in planned(options):

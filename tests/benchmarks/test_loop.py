@@ -12,7 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from domains import DOMAINS
-from loop import SIDE, Cell, Loop, Place, Way, annotated, results_table
+from loop import Cell, Loop, Way, results_table
+from places import SIDE, Place, annotated, lively_places
 from reviewing import Annotated
 
 from segloop import Image
@@ -59,6 +60,15 @@ def test_regions_do_not_overlap_and_come_by_chance_where_nothing_is_known(image:
     assert (
         loop._next(None, SECTIONS, images, [], 3, seed=0) == first != loop._next(None, SECTIONS, images, [], 3, seed=1)
     )
+
+
+def test_of_a_few_places_the_one_with_most_objects(image: Annotated) -> None:
+    crowded = image.reference.copy()
+    crowded[:SIDE, 400:] = np.arange(200)
+    first, second = lively_places(WORMS, {"a": image, "b": Annotated("b", image.image, crowded)})
+    assert (first.image, second.image) == ("a", "b")
+    assert len(np.unique(crowded[second.box])) > 10
+    assert [place.image for place in lively_places(SECTIONS, {"a": image})] == ["a"]
 
 
 def test_cells_that_are_done_are_read_and_the_others_need_their_regions(tmp_path: Path) -> None:

@@ -18,7 +18,15 @@ from transfer import Start, perform, planned, results_table
 
 from segloop.labels import Task
 
-OPTIONS = {"sets": list(DOMAINS), "starts": list(Start), "minutes": 1.0, "settings": "", "model": []}
+OPTIONS = {
+    "sets": list(DOMAINS),
+    "starts": list(Start),
+    "minutes": 1.0,
+    "settings": "",
+    "model": [],
+    "regions": False,
+    "choose": False,
+}
 
 
 def test_no_image_is_learned_and_scored():
