@@ -43,7 +43,7 @@ class FinetuneSettings:
     """Settings of fine-tuning and of training from nothing."""
 
     epochs: int = setting(
-        20,
+        40,
         label="Epochs",
         help="Rounds of training; each goes through the reviewed regions about twice.",
         least=1,
