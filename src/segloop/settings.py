@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -37,3 +38,26 @@ def settings_to_json(settings: Any) -> dict[str, Any]:
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     return {name: None if value == math.inf else value for name, value in plain.items()}
+
+
+def settings_from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Undo :func:`settings_to_json` for a settings dataclass; what is not named keeps its default.
+
+    Raises
+    ------
+    ValueError, TypeError, SettingsError
+        If a value is not of its setting's kind, or outside its range.
+    """
+    given: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        if value is None:
+            value = math.inf
+        elif field.default is AUTO:
+            value = AUTO if value == AUTO.value else value
+        elif isinstance(field.default, Enum):
+            value = type(field.default)(value)
+        given[field.name] = value
+    return kind(**given)

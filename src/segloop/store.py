@@ -146,9 +146,9 @@ def write_model(model: Trainable, folder: Path, files: Mapping[str, bytes] | Non
     FileError
         If the folder exists or cannot be written.
     """
-    from safetensors.torch import save
+    from segloop.train.record import weights_bytes
 
-    weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in model.module.state_dict().items()})
+    weights = weights_bytes(model)
     document = {
         "format": FORMAT,
         "weights": "weights.safetensors",

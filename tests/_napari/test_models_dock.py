@@ -35,6 +35,8 @@ def training(after: float, epochs: int = 20) -> dict[str, Any]:
         "after": after,
         "after_error": 0.024,
         "gain_error": 0.02,
+        "own_before": 0.689,
+        "own_after": 0.6,
         "metric": "mean Dice of the classes",
         "learned_from": {"regions": 8, "objects": 57},
         "train_regions": 6,
@@ -111,6 +113,7 @@ def test_two_versions_are_compared(qtbot: Any, models: ModelsDock) -> None:
     rows = models.table.rows
     assert plain(rows["After"]) == ("0.660 ± 0.024", "0.700 ± 0.024")
     assert plain(rows["Gain"]) == ("+0.250 ± 0.020", "+0.290 ± 0.020")
+    assert rows["Own images"] == ("0.689 → 0.600",) * 2
     assert rows["From"] == ("version 2", "version 1") and rows["Objects"] == ("57", "57")
     assert rows["Regions"] == ("6 + 2 held out",) * 2 and rows["Epochs"] == ("30", "20")
     # the labels of the training set changed in between

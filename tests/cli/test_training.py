@@ -9,6 +9,7 @@ import tifffile
 
 from segloop.errors import SettingsError
 from segloop.store import list_models, load_model
+from segloop.train.own_domain import OwnScores
 
 
 def answer(ran):
@@ -49,6 +50,7 @@ class Worse:
     seconds: float = 1.0
     improved: bool = False
     pictures: tuple = ()
+    own: object = OwnScores()
 
 
 @pytest.mark.parametrize("keep", [False, True])

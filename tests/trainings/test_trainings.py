@@ -24,11 +24,10 @@ from segloop.image import Image
 from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec, Task
 from segloop.models.unet import FAMILY
-from segloop.settings import settings_to_json
+from segloop.settings import settings_from_json, settings_to_json
 from segloop.store import load_model, save_model
 from segloop.train.finetune import FinetuneSettings, finetune
 from segloop.trainings import Ended, FollowedElsewhere, Order, TrainingFolder, follow, new_training, open_trainings
-from segloop.trainings.folder import _settings_from_json
 
 QUICK = FinetuneSettings(epochs=3, batch=1, crop=32, device=Device.CPU)
 
@@ -214,4 +213,4 @@ def test_old_trainings_are_deleted(order: Order) -> None:
 
 def test_settings_come_back() -> None:
     for settings in (FinetuneSettings(), FinetuneSettings(minutes=2.5, learning_rate=0.01, device=Device.CPU, seed=3)):
-        assert _settings_from_json(json.loads(json.dumps(settings_to_json(settings)))) == settings
+        assert settings_from_json(FinetuneSettings, json.loads(json.dumps(settings_to_json(settings)))) == settings

@@ -41,7 +41,8 @@ def scores(result: FinetuneResult) -> str:
     gain = ""
     if math.isfinite(result.gain_error):
         gain = f"; gain {result.after - result.before:+.3f} ± {result.gain_error:.3f}"
-    return f"Held-out score {before} before, {after} after{gain} ({result.metric})"
+    own = f". {result.own.words[0].upper()}{result.own.words[1:]}" if result.own.words else ""
+    return f"Held-out score {before} before, {after} after{gain} ({result.metric}){own}"
 
 
 def _score(score: float, error: float) -> str:

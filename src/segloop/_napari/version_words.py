@@ -9,6 +9,11 @@ from datetime import datetime
 from segloop.store import ModelInfo
 from segloop.versions import Version, differing_settings, scored_alike
 
+OWN_HELP = (
+    "Score before and after on images of the kind that the bundled model was made for: how much of it was forgotten. "
+    "None where the classes are new."
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -73,6 +78,7 @@ def rows(versions: tuple[Version, ...], labels: frozenset[str]) -> list[Row]:
             tuple(with_error(v.gain, v.number("gain_error"), signed=True) for v in versions),
             "After less before, both on the same regions, with the standard error of the difference.",
         ),
+        Row("Own images", tuple(_own(v) for v in versions), OWN_HELP),
         Row("Regions", tuple(_regions(v) for v in versions), "Reviewed regions: to learn from, and kept out."),
         Row("Objects", tuple(str(v.objects or "") for v in versions)),
         Row("Epochs", tuple(_count(v, "epochs") for v in versions)),
@@ -116,6 +122,11 @@ def _parent(version: Version, labels: frozenset[str]) -> str:
     name, _, number = version.parent.partition("@")
     told = f"version {number}" if name == version.name else version.parent
     return told if version.parent in labels else f"{told} (deleted)"
+
+
+def _own(version: Version) -> str:
+    before, after = version.number("own_before"), version.number("own_after")
+    return f"{before:.3f} → {after:.3f}" if math.isfinite(before) and math.isfinite(after) else ""
 
 
 def _regions(version: Version) -> str:

@@ -39,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+LABELS_HELP = "Folder of label images, called like the images or with _labels behind the name."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 ImagesFolder = Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder of images.")]
 LabelsFolder = Annotated[
@@ -46,7 +47,7 @@ LabelsFolder = Annotated[
     typer.Option(
         "--labels",
         metavar="DIR",
-        help="Folder of label images, called like the images or with _labels behind the name.",
+        help=LABELS_HELP,
     ),
 ]
 ReviewedFolder = Annotated[
@@ -179,10 +180,23 @@ def segment(
 
 @app.command(cls=SettingsCommand, short_help="Fine-tune a model on corrected labels.")
 def finetune(
-    model: Annotated[str, typer.Option(help="Name of the model to start from (see segloop models), or its folder.")],
-    images: ImagesFolder,
-    labels: LabelsFolder,
     name: NewName,
+    model: Annotated[
+        str, typer.Option(help="Name of the model to start from (see segloop models), or its folder.")
+    ] = "",
+    like: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION",
+            help="Train again as this version was, such as mine@2: its base model, data, settings; gives its weights.",
+        ),
+    ] = "",
+    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of images.")] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", metavar="DIR", help=LABELS_HELP)] = None,
+    training_set: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A training set, such as the one that the window keeps, instead of files."),
+    ] = None,
     reviewed: ReviewedFolder = None,
     epochs: Epochs = None,
     minutes: Minutes = None,
@@ -196,16 +210,26 @@ def finetune(
             help="Names of the classes, background first; without it those in classes.txt beside the labels.",
         ),
     ] = "",
+    rehearsal: Annotated[float | None, typer.Option(metavar="X", help=help_of(FINETUNE, "rehearsal"))] = None,
     keep_worse: Annotated[
         bool, typer.Option("--keep-worse", help="Save the new model also if it is not better than the old one.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a model on images with labels, and save it if it got better."""
-    from segloop.cli.training import Material, finetune_model, given_settings
+    from segloop.cli.training import Material, finetune_model, given_settings, repeat_training
+    from segloop.errors import SettingsError
 
-    settings = given_settings(epochs, minutes, device, seed)
-    material = Material(images, labels, reviewed, labels_are, classes)
+    material = Material(images, labels, reviewed, labels_are, classes, training_set)
+    if bool(model) == bool(like):
+        raise SettingsError("expected --model, or --like to train as a version was trained; not both")
+    if like:
+        if any(given is not None for given in (epochs, minutes, seed, rehearsal)) or device != "auto":
+            raise SettingsError("--like takes the settings from the version's record; leave out those given")
+        if repeat_training(like, material, name, keep_worse, as_json):
+            raise typer.Exit(130)
+        return
+    settings = given_settings(epochs, minutes, device, seed, rehearsal)
     if finetune_model(model, material, settings, name, keep_worse, as_json):
         raise typer.Exit(130)
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from segloop.cli.inputs import Pair, listed, pair_files
+from segloop.cli.interrupting import interruptible
 from segloop.cli.labels_are import LabelsAre
 from segloop.cli.printing import print_json, print_line
 from segloop.cli.progress import ProgressBar
+from segloop.cli.repeating import read_recipe
 from segloop.cli.reports import note
 from segloop.cli.segmenting import device_named
 from segloop.corrections import TrainingSet
@@ -29,6 +26,7 @@ from segloop.events import drain
 from segloop.image import Image
 from segloop.io import open_image, read_labels
 from segloop.labels import Labels, Task, check_shape, look_like_instances
+from segloop.models.protocol import Trainable
 from segloop.models.registry import get_family
 from segloop.store import BUNDLED, check_name, load_model
 from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events, train_events
@@ -43,13 +41,14 @@ _EPOCHS_WITHOUT_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What to train on, as given on the command line."""
+    """What to train on, as given on the command line: folders of files, or a training set instead of both."""
 
-    images: Path
-    labels: Path
+    images: Path | None
+    labels: Path | None
     reviewed: Path | None
     labels_are: str
     classes: str
+    training_set: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,9 @@ class NewModel:
     ndim: int
 
 
-def given_settings(epochs: int | None, minutes: float | None, device: str, seed: int | None) -> FinetuneSettings:
+def given_settings(
+    epochs: int | None, minutes: float | None, device: str, seed: int | None, rehearsal: float | None = None
+) -> FinetuneSettings:
     """Return the settings of a training; what was not given keeps its default.
 
     Raises
@@ -77,6 +78,8 @@ def given_settings(epochs: int | None, minutes: float | None, device: str, seed:
         settings = replace(settings, minutes=minutes, epochs=_EPOCHS_WITHOUT_LIMIT)
     if epochs is not None:
         settings = replace(settings, epochs=epochs)
+    if rehearsal is not None:
+        settings = replace(settings, rehearsal=rehearsal)
     return settings if seed is None else replace(settings, seed=seed)
 
 
@@ -98,12 +101,38 @@ def finetune_model(
     pairs = _pairs(material)
     model = load_model(model_name, settings.device)
     with tempfile.TemporaryDirectory(prefix="segloop-") as folder:
-        training_set = _training_set(
-            Path(folder), pairs, material, model.spec.classes, f"{model.spec.name}@{model.spec.version}"
-        )
-        with ProgressBar(name, quiet=as_json) as progress, _interruptible() as stop:
+        training_set = _learned_set(Path(folder), pairs, material, model)
+        with ProgressBar(name, quiet=as_json) as progress, interruptible() as stop:
             result = drain(finetune_events(model, training_set, settings, stop), progress)
         _finish(result, training_set, name, result.improved or keep_worse, as_json)
+        return stop()
+
+
+def repeat_training(version: str, material: Material, name: str, keep_worse: bool, as_json: bool) -> bool:
+    """Fine-tune as a version was fine-tuned, and say whether its weights came out again; see :func:`finetune_model`.
+
+    Raises
+    ------
+    SegloopError
+        Also if the version cannot be repeated, or the data are not the same.
+    """
+    _check_own_name(name)
+    recipe = read_recipe(version)
+    if material.training_set is None and material.images is None and material.labels is None:
+        material = replace(material, training_set=recipe.folder)
+    pairs = _pairs(material)
+    model = recipe.load_parent()
+    with tempfile.TemporaryDirectory(prefix="segloop-") as folder:
+        training_set = _learned_set(Path(folder), pairs, material, model)
+        recipe.check_data(training_set)
+        recipe.tell_differences()
+        with ProgressBar(name, quiet=as_json) as progress, interruptible() as stop:
+            result = drain(finetune_events(model, training_set, recipe.settings, stop), progress)
+        same = recipe.compare(result)
+        if not as_json:
+            print_line(f"the weights are {'' if same else 'not '}those of {version}, to the bit")
+        repeated = {"like": version, "same_weights": same}
+        _finish(result, training_set, name, result.improved or keep_worse, as_json, repeated)
         return stop()
 
 
@@ -130,7 +159,7 @@ def train_model(new: NewModel, material: Material, settings: FinetuneSettings, a
         spec = family.new_spec(new.name, classes, max(channels), new.ndim, size)
         # Grey images among colour ones are repeated to as many channels.
         spec = replace(spec, repeat_grey=1 in channels and len(channels) == 2)
-        with ProgressBar(new.name, quiet=as_json) as progress, _interruptible() as stop:
+        with ProgressBar(new.name, quiet=as_json) as progress, interruptible() as stop:
             result = drain(train_events(spec, training_set, settings, stop), progress)
         _finish(result, training_set, new.name, True, as_json)
         return stop()
@@ -142,8 +171,15 @@ def _check_own_name(name: str) -> None:
         raise ModelError(f"--name {name} is a bundled model, which the new one would hide; choose a name of your own")
 
 
-def _finish(result: FinetuneResult, training_set: TrainingSet, name: str, keep: bool, as_json: bool) -> None:
-    """Save the model if it is to be kept, and print what came out."""
+def _finish(
+    result: FinetuneResult,
+    training_set: TrainingSet,
+    name: str,
+    keep: bool,
+    as_json: bool,
+    repeated: dict[str, Any] | None = None,
+) -> None:
+    """Save the model if it is to be kept, and print what came out; ``repeated`` is what is told of a repetition."""
     folder = save_result(result, name) if keep else None
     if as_json:
         print_json(
@@ -156,17 +192,21 @@ def _finish(result: FinetuneResult, training_set: TrainingSet, name: str, keep: 
                 "before": result.before,
                 "after": result.after,
                 "improved": result.improved,
+                "own_domain": {**asdict(result.own), "words": result.own.words} if result.own.origin else None,
                 "images": len(training_set),
                 "labels": "instances" if training_set.task is Task.INSTANCE else "classes",
                 "classes": list(result.model.spec.classes),
                 "history": [asdict(epoch) for epoch in result.history],
                 "notices": list(result.notices),
                 "seconds": result.seconds,
+                **(repeated or {}),
             }
         )
         return
     print_line(f"{len(result.history)} epochs on {len(training_set)} images in {result.seconds:.0f} s")
     print_line(f"{result.metric}, held out: before {_score(result.before)}, after {_score(result.after)}")
+    if result.own.words:
+        print_line(result.own.words)
     if not keep:
         print_line("the new model is not better and was not saved; --keep-worse saves it, more labels may help")
         return
@@ -180,10 +220,34 @@ def _score(score: float) -> str:
 
 
 def _pairs(material: Material) -> list[Pair]:
+    """The files to train on; none if they are in a training set already.
+
+    Raises
+    ------
+    SettingsError
+        If neither files nor a training set are given, or both.
+    FileError
+        If they do not pair, or the folder is no training set.
+    """
+    if material.training_set is not None:
+        if material.images or material.labels or material.reviewed:
+            raise SettingsError("--training-set and folders of files are both given; expected one of them")
+        if not (material.training_set / "training_set.json").is_file():
+            raise FileError(f"{material.training_set} is no training set; name one, or give --images and --labels")
+        return []
+    if material.images is None or material.labels is None:
+        raise SettingsError("nothing to learn from is given; expected --images and --labels, or --training-set")
     pairs, left_out = pair_files(material.images, material.labels, material.reviewed)
     if left_out:
         note(f"images without labels are left out: {listed(left_out)}")
     return pairs
+
+
+def _learned_set(folder: Path, pairs: list[Pair], material: Material, model: Trainable) -> TrainingSet:
+    """The training set that was given, or one made of the files in an empty folder."""
+    if material.training_set is not None:
+        return TrainingSet(material.training_set)
+    return _training_set(folder, pairs, material, model.spec.classes, f"{model.spec.name}@{model.spec.version}")
 
 
 def _training_set(
@@ -212,7 +276,7 @@ def _training_set(
         Of a model that is trained from scratch.
     """
     first = [read_labels(pair.labels) for pair in pairs[:GUESS_FILES]]
-    names = _names(material.classes) or _file_names(material.labels) or first[0].classes
+    names = _names(material.classes) or _file_names(material) or first[0].classes
     kind = _label_task(material, first)
     if kind is Task.SEMANTIC:
         # a class may occur in the last file only
@@ -258,7 +322,7 @@ def _label_task(material: Material, labels: list[Labels]) -> Task:
         return Task.SEMANTIC
     filled = [part.data for part in labels if part.data.any()]
     # Files with class names hold classes, unless the numbers go beyond the names.
-    named = _file_names(material.labels)
+    named = _file_names(material)
     if named and all(int(data.max()) < len(named) for data in filled):
         return Task.SEMANTIC
     alike = sum(look_like_instances(data) for data in filled)
@@ -288,8 +352,11 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _file_names(folder: Path) -> tuple[str, ...]:
+def _file_names(material: Material) -> tuple[str, ...]:
     """The names in classes.txt in the labels' folder or beside it: one per line, with or without its number."""
+    folder = material.labels
+    if folder is None:
+        return ()
     for path in (folder / "classes.txt", folder.resolve().parent / "classes.txt"):
         if not path.is_file():
             continue
@@ -311,30 +378,3 @@ def _aligned(labels: Labels, image: Image) -> np.ndarray:
         return labels.data.transpose([labels.axes.index(axis) for axis in image.label_axes])
     check_shape(labels.shape, image)
     return labels.data
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C end the training gently, with its result; the second ends the program.
-
-    Yields
-    ------
-    callable
-        Whether Ctrl-C was pressed.
-    """
-    pressed = threading.Event()
-    before: Any = signal.getsignal(signal.SIGINT)
-
-    def end_gently(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-        note("ending after this step with what was learned; Ctrl-C again abandons it")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    signal.signal(signal.SIGINT, end_gently)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

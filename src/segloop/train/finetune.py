@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 
 import torch
 
@@ -33,7 +32,9 @@ from segloop.train.material import (
     read_set,
     typical_size,
 )
+from segloop.train.own_domain import OwnDomain, OwnScores
 from segloop.train.plan import count_learned, steps_per_epoch
+from segloop.train.record import entry_records, environment, set_record, weights_digest
 from segloop.train.regions import find_regions, split_regions
 from segloop.train.scoring import Pictures, Scoring
 
@@ -80,6 +81,13 @@ class FinetuneSettings:
     crop: int = setting(
         256, label="Crop", help="Side of a crop in pixels, as the network sees it.", least=32, most=2048
     )
+    rehearsal: float = setting(
+        0.0,
+        label="Rehearsal",
+        help="Share of crops from bundled images of the kind that the bundled model was made for, lest it forget them.",
+        least=0,
+        most=0.9,
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -106,6 +114,8 @@ class FinetuneResult:
         Standard error of ``after - before``, from the same regions; NaN where it cannot be known.
     pictures : mapping of str to tuple of FoundRegion
         Held-out regions as they were found "before" and "after" training, few enough to look at.
+    own : OwnScores
+        Scores before and after on images of the kind that the bundled model was made for, if it descends from one.
     """
 
     model: Trainable
@@ -119,6 +129,7 @@ class FinetuneResult:
     after_error: float = math.nan
     gain_error: float = math.nan
     pictures: Mapping[str, tuple[FoundRegion, ...]] = field(default_factory=dict)
+    own: OwnScores = OwnScores()
 
     @property
     def improved(self) -> bool:
@@ -179,11 +190,12 @@ def finetune_events(
     rate = usual_rate if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(intensity=0.3)
     frozen = not new_pixel_classes
-    return (
-        yield from _train(
-            student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper
-        )
+    result = yield from _train(
+        student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper
     )
+    spec = result.model.spec
+    result.model.spec = replace(spec, training={**spec.training, "parent_sha256": weights_digest(model)})
+    return result
 
 
 def train_events(
@@ -245,7 +257,9 @@ def _train(
     # few examples at once make more steps in the same time; statistics that begin with nothing need more
     batch = settings.batch if parent else 2 * settings.batch
     steps = steps_per_epoch(len(train), batch)
+    own = OwnDomain(old_spec, comparable)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
+    draw = own.rehearse(source, settings.rehearsal, model.spec, crop, augmentation)
     pictures = Pictures()
 
     def score() -> HeldOutScores:
@@ -254,7 +268,7 @@ def _train(
     scoring = Scoring(score, settings.epochs, clock)
     fit = Fit(
         model,
-        source,
+        draw,
         FitSettings(
             epochs=settings.epochs,
             steps=steps,
@@ -277,6 +291,7 @@ def _train(
         new_spec, model.spec = model.spec, old_spec
         first = score()
         model.spec = new_spec
+    own_before = own.score(model, settings.device)
     before = Scored("before", first.value, first.error)
     history = []
     if checkpoint is not None:
@@ -298,23 +313,27 @@ def _train(
     after = Scored("after", last.value, last.error)
     yield after
     yield from pictures.shown(fit.epoch)
+    own_scores = OwnScores.compare(own.origin, own_before, own.score(model, settings.device))
     gain_error = last.gain_error(first) if first.regions and last.regions else math.nan
     model.spec = replace(
         model.spec,
         parent=parent,
         training={
-            "entries": [{"id": entry.id, "source": entry.source, **entry.hashes} for entry in training_set.entries],
+            "training_set": set_record(training_set),
+            "entries": entry_records(training_set),
             "train_regions": len(train),
             "held_out_regions": len(held_out),
             "settings": settings_to_json(settings),
             "epochs": len(history),
             "steps": fit.step,
+            "timed": fit.timed,
             "metric": metric_name(model.spec.task),
             **_json_scores(before, after, gain_error),
+            **own_scores.to_json(),
             "curve": [[epoch.epoch, epoch.loss, _or_none(epoch.score)] for epoch in history],
             "learned_from": count_learned(training_set, [*train, *held_out]),
             "device": str(model.device),
-            **{name: version(name) for name in ("napari-segloop", "torch", "torchvision", "numpy")},
+            **environment(),
         },
     )
     return FinetuneResult(
@@ -329,6 +348,7 @@ def _train(
         after.error,
         gain_error,
         pictures.kept,
+        own_scores,
     )
 
 

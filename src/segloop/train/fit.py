@@ -95,6 +95,8 @@ class Fit:
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
+        # whether the time that passed ever set the rate: then the same training gives other weights next time
+        self.timed = False
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is needed to go on after an interruption; a copy, which training does not change."""
@@ -105,6 +107,7 @@ class Fit:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "timed": self.timed,
         }
         return copy.deepcopy(state)
 
@@ -114,6 +117,7 @@ class Fit:
         self.live, self.average = state["live"], state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.timed = bool(state.get("timed", True))
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train to the end, or until ``stop`` returns true (asked before each step), an event per epoch.
@@ -190,7 +194,9 @@ class Fit:
 
     def _progress(self) -> float:
         by_steps = self.step / max(1, self.settings.epochs * self.settings.steps)
-        return max(by_steps, self.seconds / (60 * self.settings.minutes))
+        by_time = self.seconds / (60 * self.settings.minutes)
+        self.timed = self.timed or by_time > by_steps
+        return max(by_steps, by_time)
 
     def _out_of_time(self) -> bool:
         return self.seconds >= 60 * self.settings.minutes

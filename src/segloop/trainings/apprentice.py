@@ -82,7 +82,8 @@ def _note_pace(result: FinetuneResult, order: Order) -> None:
 
 def _scores(result: FinetuneResult) -> dict[str, object]:
     names = ("before", "after", "metric", "notices", "seconds", "before_error", "after_error", "gain_error")
-    return {name: getattr(result, name) for name in names} | {"history": [asdict(epoch) for epoch in result.history]}
+    history = [asdict(epoch) for epoch in result.history]
+    return {name: getattr(result, name) for name in names} | {"history": history, "own": asdict(result.own)}
 
 
 def _tell(file: TextIO, message: dict[str, object]) -> None:

@@ -13,9 +13,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -28,7 +26,7 @@ import psutil
 
 from segloop.corrections import TrainingSet
 from segloop.errors import FileError, TrainingError
-from segloop.settings import AUTO, settings_to_json
+from segloop.settings import settings_from_json, settings_to_json
 from segloop.store import home
 from segloop.train.finetune import FinetuneSettings
 
@@ -85,7 +83,7 @@ class TrainingFolder:
                 Path(document["base"]),
                 Path(document["training_set"]),
                 str(document["name"]),
-                _settings_from_json(document["settings"]),
+                settings_from_json(FinetuneSettings, document["settings"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"{self.path / 'order.json'} is damaged ({error}); start the training anew") from error
@@ -285,20 +283,3 @@ def _is_alive(process: tuple[int, float] | None) -> bool:
         return abs(running.create_time() - created) < 1 and running.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def _settings_from_json(values: dict[str, Any]) -> FinetuneSettings:
-    """Undo ``settings_to_json``; what is not named keeps its default."""
-    given: dict[str, Any] = {}
-    for field in dataclasses.fields(FinetuneSettings):
-        if field.name not in values:
-            continue
-        value = values[field.name]
-        if value is None:
-            value = math.inf
-        elif field.default is AUTO:
-            value = AUTO if value == AUTO.value else value
-        elif isinstance(field.default, Enum):
-            value = type(field.default)(value)
-        given[field.name] = value
-    return FinetuneSettings(**given)

@@ -19,6 +19,7 @@ from segloop.events import EpochDone, Event, StillTraining
 from segloop.pictures import read_pictures
 from segloop.store import load_model
 from segloop.train.finetune import FinetuneResult
+from segloop.train.own_domain import OwnScores
 from segloop.trainings.folder import Ended, TrainingFolder
 from segloop.trainings.messages import from_message
 from segloop.versions import PICTURES
@@ -126,6 +127,7 @@ def _result(folder: TrainingFolder, message: dict[str, Any]) -> FinetuneResult:
     values = {name: value for name, value in message.items() if name != "ended"}
     values["history"] = tuple(EpochDone(**epoch) for epoch in values["history"])
     values["notices"] = tuple(values["notices"])
+    values["own"] = OwnScores(**values.get("own", {}))
     pictures = read_pictures(folder.result / PICTURES) if (folder.result / PICTURES).is_file() else {}
     return FinetuneResult(model=load_model(folder.result, folder.order.settings.device), pictures=pictures, **values)
 
