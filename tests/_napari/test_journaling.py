@@ -250,8 +250,9 @@ def test_everything_comes_back(qtbot, opened, open_dock, cells):
     regions.add_rectangles(np.array([[-0.5, -0.5], [-0.5, 63.5], [47.5, 63.5], [47.5, -0.5]]))
     layer.new_colormap(seed=7)
     layer.opacity = 0.4
-    # until the table has followed the brush
+    # until the table has followed the brush, and the region
     qtbot.waitUntil(lambda: 5 in set(layer.features["label"]), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: layer.features["reviewed"].any(), timeout=PATIENCE)
     wait_saved(qtbot, layer)
     expected, table, origin = layer.data.copy(), layer.features.copy(), opened.session.origins[layer]
     crash(opened)

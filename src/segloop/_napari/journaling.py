@@ -10,9 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,32 +20,27 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QApplication
 
 from segloop import store
-from segloop._napari.journal_layers import describe_layer, describe_origin, describe_review, describe_table
+from segloop._napari.journal_followed import MOST_BYTES, MOST_WAITING, Followed
+from segloop._napari.journal_layers import describe_review
 from segloop._napari.journal_marks import ImageMarks
 from segloop._napari.journal_touch import Touch
-from segloop._napari.session import Origin
 from segloop._napari.steps.step import Step, timer
 from segloop.errors import FileError
 
 if TYPE_CHECKING:
     from segloop._napari.redrawn import Redrawn
     from segloop.corrections.journal import Journal
-    from segloop.corrections.journal_writer import Batch, JournalWriter, Lane
+    from segloop.corrections.journal_writer import Batch, JournalWriter
 
-TICK = 250
+TICK = 100
 """Milliseconds between two looks for edits."""
 
 HURRY = 15
 """The same while there is more to copy."""
 
-MOST_BYTES = 1 << 23
-"""How much is copied at once: not felt."""
+COPY_SECONDS = 0.008
+"""For so long, blocks are copied at one look: not felt."""
 
-MOST_WAITING = 1 << 28
-"""Bytes that may wait for the disk before the first copy of a layer goes on."""
-
-SCAN_SHARE = 0.05
-"""Share of the time that may go into looking for changes that no history tells of."""
 
 LEFT = "segloop journal"
 """Under this name, a layer's metadata tell of the journal that a closed dock has left."""
@@ -57,28 +50,6 @@ LONGEST_END = 20.0
 
 GONE_SECONDS = 1.0
 """After so long, a layer that was removed is taken for removed by the person, and not by a window that closes."""
-
-
-@dataclass(eq=False)
-class Followed:
-    """A layer and its journal, which has none as long as nothing was edited."""
-
-    touch: Touch
-    lane: Lane | None = None
-    base: deque[int] = field(default_factory=deque)
-    unscanned: deque[int] = field(default_factory=deque)
-    put: dict[str, Any] = field(default_factory=dict)
-    is_whole: bool = False
-    edits: int = 0
-    saved: int = 0
-    saving: int = 0
-    edited_at: str = ""
-    origin: Origin | None = None
-    review: dict[str, Any] = field(default_factory=dict)
-    scanned_at: float = 0.0
-    scan_seconds: float = 0.0
-    gone_at: float | None = None
-    replaces: Path | None = None
 
 
 class JournalStep(Step):
@@ -165,7 +136,7 @@ class JournalStep(Step):
             if followed.edits == followed.saved:
                 self._writer.end(followed.lane, Ending.DISCARD)
             else:
-                self._writer.put(followed.lane, Batch(documents={"state": self._state(followed, closed=True)}))
+                self._writer.put(followed.lane, Batch(documents={"state": followed.state(closed=True)}))
                 if followed.lane.folder is not None:
                     left = {"folder": str(followed.lane.folder), "edits": followed.edits}
                     followed.touch.layer.metadata[LEFT] = left
@@ -217,7 +188,7 @@ class JournalStep(Step):
     # the beat
 
     def _on_time(self) -> None:
-        more = False
+        more, until = False, time.monotonic() + COPY_SECONDS
         if self._released:
             return
         try:
@@ -225,7 +196,10 @@ class JournalStep(Step):
                 if followed.gone_at is not None and time.monotonic() - followed.gone_at > GONE_SECONDS:
                     self._let_go(layer, followed)
                 else:
-                    more |= self._follow(followed)
+                    left = self._follow(followed)
+                    while left and time.monotonic() < until and followed.has_room(self._get_writer()):
+                        left = self._follow(followed)
+                    more |= left
             self._tell_trouble()
         except Exception as error:
             # said once; the next beat may go well
@@ -258,7 +232,7 @@ class JournalStep(Step):
             steps += layout is not None
         else:
             followed.origin = self.session.origins.get(touch.layer)
-        steps += self._look_at_review(followed)
+        steps += followed.look_at_review(self.session)
         if steps:
             followed.edits += steps
             followed.edited_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -269,7 +243,7 @@ class JournalStep(Step):
             touch.has_new_table = True
             followed.base = deque(number for number in range(len(touch.blocks)) if number not in touch.touched)
             layout = None
-        self._scan(followed)
+        followed.scan()
         batch = self._batch(followed)
         batch.layout = layout
         if batch:
@@ -304,13 +278,6 @@ class JournalStep(Step):
         followed.base = deque(range(len(touch.blocks)))
         return touch.blocks
 
-    def _look_at_review(self, followed: Followed) -> int:
-        review = describe_review(self.session, followed.touch.layer)
-        if review == followed.review:
-            return 0
-        before, followed.review = followed.review, review
-        return int(bool(before or review["whole"] or review["regions"]))
-
     def _batch(self, followed: Followed) -> Batch:
         from segloop.corrections.journal_writer import Batch
 
@@ -325,68 +292,8 @@ class JournalStep(Step):
             touch.touched.pop(number, None)
         complete = not followed.is_whole and not followed.base and not touch.touched
         followed.is_whole |= complete
-        documents = self._documents(followed)
+        documents = followed.new_documents(self.session, self.marks)
         return Batch(blocks, documents, complete)
-
-    def _documents(self, followed: Followed) -> dict[str, Any]:
-        """Return the documents that changed since they were last put."""
-        layer = followed.touch.layer
-        origin = self.session.origins.get(layer)
-        now = {
-            "layer": describe_layer(layer),
-            "origin": describe_origin(origin),
-            "image": self._describe_image(origin),
-            "review": followed.review,
-            "state": self._state(followed),
-        }
-        changed = {name: document for name, document in now.items() if followed.put.get(name) != document}
-        followed.put.update(changed)
-        if followed.touch.has_new_table:
-            followed.touch.has_new_table = False
-            changed["table"] = partial(describe_table, layer.features.copy())
-        return changed
-
-    def _describe_image(self, origin: Origin | None) -> dict[str, Any]:
-        image = origin.image() if origin is not None else None
-        if not isinstance(image, napari.layers.Image):
-            return {}
-        mark = self.marks.of(image)
-        return {
-            "shape": list(mark.shape),
-            "dtype": mark.dtype,
-            "source": mark.source,
-            "name": mark.name,
-            "fingerprint": mark.fingerprint,
-            "reader": image.source.reader_plugin or "",
-            "sample": list(image.source.sample or ()),
-        }
-
-    @staticmethod
-    def _state(followed: Followed, closed: bool = False) -> dict[str, Any]:
-        return {"edits": followed.edits, "edited": followed.edited_at, "closed": closed}
-
-    def _scan(self, followed: Followed) -> None:
-        """Look for blocks that changed without a word, a few at a time and not too often."""
-        touch, lane = followed.touch, followed.lane
-        now = time.monotonic()
-        if touch.suspected_at is not None and not followed.unscanned and not followed.base:
-            waited = now - followed.scanned_at
-            if waited > max(1.0, followed.scan_seconds / SCAN_SHARE) and isinstance(touch.layer.data, np.ndarray):
-                followed.unscanned.extend(range(len(touch.blocks)))
-                followed.scanned_at, followed.scan_seconds, touch.suspected_at = now, 0.0, None
-        if not followed.unscanned or lane is None:
-            return
-        from segloop.corrections.journal_writer import checksum
-
-        for _ in range(max(1, MOST_BYTES // 2 // max(1, touch.blocks.block_bytes))):
-            if not followed.unscanned:
-                break
-            number = followed.unscanned.popleft()
-            if number not in touch.touched and checksum(touch.layer.data[touch.blocks.place(number)]) != (
-                lane.checksums.get(number)
-            ):
-                touch.touched[number] = None
-        followed.scan_seconds += time.monotonic() - now
 
     # the writer
 

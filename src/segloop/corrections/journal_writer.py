@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,13 @@ RETRY_SECONDS = 2.0
 
 STOP_SECONDS = 20.0
 """For so long the end of the program waits for what is still to be written."""
+
+
+FEW_BLOCKS = 16
+"""Of more blocks than this, packing takes long enough to be felt by who else needs the processor."""
+
+LONGEST_REST = 0.005
+"""Seconds between two blocks."""
 
 
 class Ending(Enum):
@@ -188,8 +196,12 @@ class JournalWriter:
             lane.checksums.clear()
         packed = {}
         for number, pixels in batch.blocks.items():
+            begun = time.thread_time()
             lane.checksums[number] = checksum(pixels)
             packed[number] = pack_block(pixels)
+            if len(batch.blocks) > FEW_BLOCKS:
+                # the window has to paint what was edited, and may need the processor for it
+                time.sleep(min(LONGEST_REST, time.thread_time() - begun))
         documents = {name: value() if callable(value) else value for name, value in batch.documents.items()}
         lane._journal.append(packed, documents, batch.complete)
 
