@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from segloop.catalog import Area
 from segloop.live_labels import LiveLabels, Thresholds
 
 SHAPE = (2, 600, 560)
+NAMES = ("score", "overlap", "min_area", "outline")
 START = Thresholds(0.5, 0.4, 8)
 ROUND = np.uint8(255) * (np.hypot(*(np.mgrid[:28, :28] - 13.5)) < 13).astype(np.uint8)
 
@@ -49,7 +52,7 @@ class Picture:
 
     def move(self, **changes: float) -> int:
         """Move a threshold; returns how many pixels were written."""
-        values = {name: getattr(self.live.thresholds, name) for name in ("score", "overlap", "min_area")} | changes
+        values = {name: getattr(self.live.thresholds, name) for name in NAMES} | changes
         written = 0
         taken = int(self.data.max())
         for area in self.live.change(Thresholds(**values), self.held, self.walls, self.read, taken):
@@ -217,3 +220,44 @@ def test_hidden_parts_are_those_of_the_whole_masks_under_others(found):
             assert np.array_equal(parts[label].inside, under)
     one = picture.live.hidden_parts(picture.read, [1])
     assert {part.mask.area.plane for part in one} == {1} and len(one) < len(parts)
+
+
+@pytest.fixture
+def soft(found) -> Candidates:
+    """The same with outlines of which a model is not sure."""
+    away = np.hypot(*(np.mgrid[:28, :28] - 13.5))
+    cells = np.rint(255 / (1 + np.exp(away - 9))).astype(np.uint8)
+    return replace(found, masks=np.broadcast_to(cells, (len(found), 28, 28)))
+
+
+def test_outlines_grow_and_shrink_and_come_back(soft):
+    picture = Picture(soft)
+    first, covered = picture.data.copy(), []
+    for outline in (0.1, 0.3, 0.5, 0.7, 0.9):
+        picture.move(outline=outline)
+        drawn = Picture(soft.outlined(outline)).data
+        # as if they had been drawn so from the start, but for their numbers
+        assert np.array_equal(picture.data > 0, drawn > 0)
+        covered.append(np.count_nonzero(picture.data))
+    assert covered == sorted(covered, reverse=True) and len(set(covered)) == 5
+    picture.move(outline=0.5)
+    assert np.array_equal(picture.data, first)
+
+
+def test_what_a_person_touched_keeps_its_outline(soft):
+    picture = Picture(soft)
+    number = int(np.bincount(picture.data[0].ravel())[1:].argmax()) + 1
+    picture.held.add(number)
+    before = picture.data.copy()
+    for outline in (0.2, 0.8, 0.3, 0.9):
+        picture.move(outline=outline)
+        assert np.array_equal(picture.data == number, before == number)
+        assert not np.array_equal(picture.data, before)
+    picture.move(outline=0.5)
+    assert np.array_equal(picture.data, before)
+
+
+def test_cells_are_compared_with_the_outline(soft):
+    for outline in (0.25, 0.5, 0.8):
+        inside = soft.outlined(outline).masks >= 128
+        assert np.array_equal(inside, soft.masks.astype(int) >= round(255 * outline + 0.5 - 1e-9))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,24 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def outlined(self, outline: float, except_of: Sequence[int] | np.ndarray = ()) -> Candidates:
+        """The same candidates, of which cells belong to an object from another probability on than one half.
+
+        Parameters
+        ----------
+        outline : float in [0, 1]
+            Lower ones draw larger objects, but never beyond their boxes.
+        except_of : integers
+            Numbers of objects that stay as they are.
+        """
+        shift = round(255 * (0.5 - outline))
+        if not shift:
+            return self
+        masks = np.clip(self.masks.astype(np.int16) + np.int16(shift), 0, 255).astype(np.uint8)
+        kept = np.isin(self.objects, np.asarray(except_of, np.int64))
+        masks[kept] = self.masks[kept]
+        return replace(self, masks=masks)
 
     def choose(self, score: float, overlap: float, min_area: int, held: Sequence[int] | np.ndarray = ()) -> Chosen:
         """Decide which objects are shown, and measure them, without drawing a plane.

@@ -18,11 +18,15 @@ BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What decides which candidates are shown; see :meth:`segloop.candidates.Candidates.choose`."""
+    """What decides which candidates are shown, and how large.
+
+    See :meth:`segloop.candidates.Candidates.choose` and :meth:`segloop.candidates.Candidates.outlined`.
+    """
 
     score: float
     overlap: float
     min_area: int
+    outline: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +54,14 @@ class LiveLabels:
     ----------
     candidates : Candidates
     thresholds : Thresholds
-        Those by which the label image was made: what ``choose`` gave is in it as 1…L.
+        Those by which the label image was made, with an outline at one half: what ``choose`` gave is in it as 1…L.
     largest : int
         The largest number that the image can hold.
     """
 
     def __init__(self, candidates: Candidates, thresholds: Thresholds, largest: int = 2**32 - 1) -> None:
+        self.found = candidates
+        """As the model gave them."""
         self.candidates, self.catalog = candidates, Catalog(candidates)
         self.thresholds = thresholds
         self._largest = largest
@@ -155,9 +161,12 @@ class LiveLabels:
         now_held = np.zeros_like(self._held)
         now_held[known] = True
         self._accepted &= set(known)
+        # what a person touched covers what it covers, whatever the outline of the others
+        self.candidates = self.catalog.candidates = self.found.outlined(thresholds.outline, np.flatnonzero(now_held))
         chosen = self.candidates.choose(
             thresholds.score, thresholds.overlap, thresholds.min_area, np.flatnonzero(now_held)
         )
+        moved = thresholds.outline != self.thresholds.outline
         before, was_held, was_walls = self._shown, self._held, self._walls
         self.thresholds, self._held = thresholds, now_held
         self._walls = frozenset(wall.bounds for wall in walls)
@@ -172,6 +181,8 @@ class LiveLabels:
         self._shown[self._objects(chosen)] = True
         self._tables = self._lookups()
         changed = (before != self._shown) | (was_held != now_held)
+        if moved:
+            changed |= before | self._shown
         regions = [area.bounds for area in self.catalog.areas(changed)]
         regions += list(self._walls ^ was_walls)
         return self._blocks(regions)

@@ -99,7 +99,7 @@ class Prompter:
             self._look(plane, number)
             yield TileDone(done, len(waiting))
 
-    def fill(self, plane: int, box: np.ndarray, class_number: int = 1) -> Mask:
+    def fill(self, plane: int, box: np.ndarray, class_number: int = 1, outline: float = 0.5) -> Mask:
         """Fill a box.
 
         Parameters
@@ -110,6 +110,8 @@ class Prompter:
             x0, y0, x1, y1 in image pixels; pixel (i, j) covers [j, j+1] × [i, i+1].
         class_number : int
             1…K.
+        outline : float in [0, 1]
+            Probability from which on cells belong to the object.
 
         Returns
         -------
@@ -132,13 +134,14 @@ class Prompter:
         own = torch.tensor(box * self._zoom() - self._corner(tile), dtype=torch.float32, device=self._device)
         classes = torch.tensor([class_number], device=self._device)
         cells = self._model.masks(kept.features, [own[None]], [classes])[0].float().cpu().numpy()
+        cells = np.clip(cells + (0.5 - outline), 0, 1)
         return _drawn(np.rint(cells * 255).astype(np.uint8), box.astype(np.float32), plane, (height, width))
 
-    def fill_at(self, plane: int, row: float, column: float) -> tuple[Mask, int]:
+    def fill_at(self, plane: int, row: float, column: float, outline: float = 0.5) -> tuple[Mask, int]:
         """Find the object at a point of the image.
 
         The best object that the model sees there, however unsure it is, gives the box; where it sees none, a box of the
-        usual size is fitted to what it finds inside.
+        usual size is fitted to what it finds inside. ``outline`` as for :meth:`fill`.
 
         Returns
         -------
@@ -154,23 +157,23 @@ class Prompter:
         there = np.flatnonzero((boxes[:, :2] <= point[:2]).all(1) & (boxes[:, 2:] > point[:2]).all(1))
         for place in there[np.argsort(-kept.found.scores[there], kind="stable")]:
             class_number = int(kept.found.classes[place])
-            mask = self._filled(plane, boxes[place], class_number)
+            mask = self._filled(plane, boxes[place], class_number, outline)
             if mask is not None and _holds(mask, row, column):
                 return mask, class_number
         box = point + self.object_size * 0.6 * np.array([-1, -1, 1, 1])
-        mask = self._filled(plane, box, 1)
+        mask = self._filled(plane, box, 1, outline)
         for _ in range(CLICK_ROUNDS):
             if mask is None or not mask.inside.any():
                 break
-            mask = self._filled(plane, _bounds(mask), 1)
+            mask = self._filled(plane, _bounds(mask), 1, outline)
         if mask is None or not _holds(mask, row, column):
             nothing = Area(plane, slice(int(row), int(row) + 1), slice(int(column), int(column) + 1))
             mask = Mask(nothing, np.zeros((1, 1), bool))
         return mask, 1
 
-    def _filled(self, plane: int, box: np.ndarray, class_number: int) -> Mask | None:
+    def _filled(self, plane: int, box: np.ndarray, class_number: int, outline: float) -> Mask | None:
         try:
-            return self.fill(plane, box, class_number)
+            return self.fill(plane, box, class_number, outline)
         except PromptError:
             return None
 

@@ -236,10 +236,10 @@ def test_overlaps_are_outlined_on_demand(segmented, qtbot, errors):
     dock = segmented
     qtbot.mouseClick(dock.candidate_tools.overlaps, LEFT)
     parts = dock.threshold_step.live.overlaps()
-    assert dock.adding_step._under.shown == bool(parts)
+    assert dock.overlap_step._under.shown == bool(parts)
     assert "overlap" in dock.status.text() or "under others" in dock.status.text()
     qtbot.mouseClick(dock.candidate_tools.overlaps, LEFT)
-    assert not dock.adding_step._under.shown and errors == []
+    assert not dock.overlap_step._under.shown and errors == []
 
 
 @pytest.mark.gui

@@ -21,6 +21,7 @@ from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
 from segloop._napari.steps.finetune import FinetuneStep
 from segloop._napari.steps.kept import KeptStep
+from segloop._napari.steps.overlaps import OverlapStep
 from segloop._napari.steps.parts import PartThresholdStep
 from segloop._napari.steps.restore import RestoreStep
 from segloop._napari.steps.review import ReviewStep
@@ -60,6 +61,7 @@ class SegloopDock(Dock):
         self.part_threshold_step = PartThresholdStep(self.part_thresholds, *given)
         self.kept_step = KeptStep(self.without_thresholds, *given)
         self.adding_step = AddingStep(self.candidate_tools, self.correct.labels.current, *given)
+        self.overlap_step = OverlapStep(self.candidate_tools, lambda: self.adding_step.live, *given)
         self.adding_step.started.connect(self.correct_step.tools.end_tool)
         self.correct.tools.toggled.connect(self.adding_step.end)
         self.review_step = ReviewStep(self.correct, *given)
@@ -76,6 +78,7 @@ class SegloopDock(Dock):
         self.restore_step.restored.connect(self._on_restored)
         self.correct_step.labels_used.connect(self.review_step.refresh)
         self.correct_step.labels_used.connect(self.adding_step.refresh)
+        self.correct_step.labels_used.connect(self.overlap_step.refresh)
         self.correct_step.labels_used.connect(self.tour_step.refresh)
         for step in (
             self.segment_step,
@@ -85,6 +88,7 @@ class SegloopDock(Dock):
             self.part_threshold_step,
             self.kept_step,
             self.adding_step,
+            self.overlap_step,
             self.review_step,
             self.tour_step,
             self.finetune_step,
@@ -96,7 +100,14 @@ class SegloopDock(Dock):
             step.said.connect(self.show_status)
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
-        steps = (self.journal_step, self.correct_step, self.adding_step, self.tour_step, self.segment_step)
+        steps = (
+            self.journal_step,
+            self.correct_step,
+            self.adding_step,
+            self.overlap_step,
+            self.tour_step,
+            self.segment_step,
+        )
         releases = (*(step.release for step in steps), self.scribble_step.release)
         self.destroyed.connect(partial(_release, self._watch, releases))
         self.session.reload_models()

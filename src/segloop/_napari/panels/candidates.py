@@ -12,10 +12,14 @@ STEPS = 100
 """Of the sliders for shares."""
 
 
-class ThresholdPanel(QWidget):
-    """Score, overlap and smallest size of the objects shown; hidden where there are no candidates."""
+Places = tuple[float, float, int, float]
+"""Where thresholds are: score, overlap, smallest area, outline."""
 
-    moved = Signal(float, float, int)
+
+class ThresholdPanel(QWidget):
+    """Score, overlap, smallest size and outline of the objects shown; hidden where there are no candidates."""
+
+    moved = Signal(float, float, int, float)
     reset_requested = Signal()
 
     def __init__(self) -> None:
@@ -23,9 +27,10 @@ class ThresholdPanel(QWidget):
         self.score, self._score_text = share_slider()
         self.overlap, self._overlap_text = share_slider()
         self.min_area, self._area_text = share_slider()
+        self.outline, self._outline_text = share_slider()
         self.count = TextLabel()
         self.reset = button("Reset", "Show what the run showed. What you edited, added or confirmed stays.")
-        self._start = (0.0, 0.0, 0)
+        self._start: Places = (0.0, 0.0, 0, 0.5)
         layout = column(self, margin=0)
         layout.addWidget(heading("What is shown"))
         kept = "Objects that you edited, added or confirmed never change."
@@ -38,6 +43,13 @@ class ThresholdPanel(QWidget):
                 "Objects of which a larger share lies under better ones are hidden.",
             ),
             ("Smallest area", self.min_area, self._area_text, "Objects with fewer pixels than this are hidden."),
+            (
+                "Outline",
+                self.outline,
+                self._outline_text,
+                "How sure the model must be that a pixel belongs to its object:\n"
+                "to the left all objects grow a little, to the right they shrink. Boxes that you draw follow, too.",
+            ),
         ):
             layout.addWidget(Field(name, slider, f"{help}\nActs at once, without a new run. {kept}", text))
             slider.valueChanged.connect(self._on_moved)
@@ -49,15 +61,13 @@ class ThresholdPanel(QWidget):
         self.reset.clicked.connect(self._on_reset)
         self.hide()
 
-    def show_thresholds(
-        self, now: tuple[float, float, int], start: tuple[float, float, int], least: float, largest: int
-    ) -> None:
+    def show_thresholds(self, now: Places, start: Places, least: float, largest: int) -> None:
         """Show where the thresholds are, and where they were after the run. Nothing is emitted.
 
         Parameters
         ----------
-        now, start : (float, float, int)
-            Score, overlap, smallest area.
+        now, start : (float, float, int, float)
+            Score, overlap, smallest area, outline.
         least : float
             The lowest score that there is.
         largest : int
@@ -68,6 +78,7 @@ class ThresholdPanel(QWidget):
             (self.score, round(now[0] * STEPS), int(least * STEPS), STEPS),
             (self.overlap, round(now[1] * STEPS), 0, STEPS),
             (self.min_area, now[2], 0, max(largest, now[2], start[2], 1)),
+            (self.outline, round(now[3] * STEPS), STEPS // 10, STEPS - STEPS // 10),
         ):
             blocked = slider.blockSignals(True)
             slider.setRange(min(low, value), high)
@@ -80,14 +91,14 @@ class ThresholdPanel(QWidget):
         """Say how many objects are shown."""
         self.count.show_text(text)
 
-    def values(self) -> tuple[float, float, int]:
-        """Score, overlap and smallest area; those of the run exactly where a slider stands at them."""
-        places = (self.score.value() / STEPS, self.overlap.value() / STEPS)
-        shares = (
-            start if round(start * STEPS) == round(place * STEPS) else place
-            for start, place in zip(self._start, places)
+    def values(self) -> Places:
+        """Score, overlap, smallest area and outline; those of the run exactly where a slider stands at them."""
+        score, overlap, _, outline = self._start
+        score, overlap, outline = (
+            start if round(start * STEPS) == slider.value() else slider.value() / STEPS
+            for start, slider in ((score, self.score), (overlap, self.overlap), (outline, self.outline))
         )
-        return (*shares, self.min_area.value())  # type: ignore[return-value]
+        return score, overlap, self.min_area.value(), outline
 
     def _on_moved(self, _: int) -> None:
         self._show_values()
@@ -97,10 +108,11 @@ class ThresholdPanel(QWidget):
         self.reset_requested.emit()
 
     def _show_values(self) -> None:
-        score, overlap, area = self.values()
+        score, overlap, area, outline = self.values()
         self._score_text.setText(f"{score:.2f}")
         self._overlap_text.setText(f"{overlap:.2f}")
         self._area_text.setText(f"{area} px")
+        self._outline_text.setText(f"{outline:.2f}")
 
 
 class CandidateTools(QWidget):

@@ -17,15 +17,15 @@ from segloop._napari.areas import area_between, box_of, read, shaped
 from segloop._napari.editing import Paint
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.jobs import Job
-from segloop._napari.layers import Placement, as_image, plane_on_screen, visible_part
+from segloop._napari.layers import Placement, as_image, visible_part
 from segloop._napari.ledger import Ledger
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.marks import Marks
-from segloop._napari.outlines import ADD, REMOVE, UNDER, Outlines
+from segloop._napari.outlines import ADD, REMOVE, Outlines
 from segloop._napari.panels.candidates import CandidateTools
 from segloop._napari.picking import Boxing, Picking
 from segloop._napari.pointing import Click
-from segloop._napari.steps.step import Step, guarded, timer
+from segloop._napari.steps.step import Step, guarded
 from segloop.errors import ImageError, LabelsError, ModelError
 from segloop.events import Event, SegmentStarted, TileDone
 from segloop.store import ModelInfo
@@ -51,7 +51,7 @@ class _Prompts:
 
 
 class AddingStep(Step):
-    """Joins the tools for candidates, boxes and overlaps to the viewer.
+    """Joins the tools for candidates and boxes to the viewer.
 
     Parameters
     ----------
@@ -68,34 +68,27 @@ class AddingStep(Step):
         super().__init__(*args)
         self.panel, self._labels = panel, labels
         self.job: Job | None = None
-        self._outlines, self._under = Outlines(self.viewer), Outlines(self.viewer)
+        self._outlines = Outlines(self.viewer)
         self._picking = Picking(self._outlines, self._on_hover, self._on_click)
         self._boxing = Boxing(Marks(self.viewer), self._on_box)
         self._hovered: tuple[int, int] = (0, -1)
         self._prompts: _Prompts | None = None
         self._waiting: list[Callable[[], None]] = []
         self._looked = False
-        self._redraw = timer(self, 100, self._show_overlaps)
         for tool in (self._picking, self._boxing):
             tool.ended.connect(self._on_ended)
         panel.pick_toggled.connect(self._on_pick)
         panel.prompt_toggled.connect(self._on_prompt)
-        panel.overlaps_toggled.connect(self._on_overlaps)
         panel.progress.end_requested.connect(self._on_cancel)
-        self.session.redrawn.connect(self._on_redrawn)
         self.session.models_changed.connect(self.refresh)
-        self.viewer.dims.events.current_step.connect(self._on_redrawn)
         self.refresh()
 
     def release(self) -> None:
         """Give the mouse back; called when the dock is gone."""
-        self.session.redrawn.disconnect(self._on_redrawn)
         self.session.models_changed.disconnect(self.refresh)
-        self.viewer.dims.events.current_step.disconnect(self._on_redrawn)
         for tool in (self._picking, self._boxing):
             tool.ended.disconnect(self._on_ended)
             tool.stop()
-        self._under.clear()
 
     # which tools there are
 
@@ -127,8 +120,6 @@ class AddingStep(Step):
         for tool in (self._picking, self._boxing):
             if tool.active and tool.layer is not layer:
                 tool.stop()
-        if self.panel.overlaps.isChecked():
-            self._redraw.start()
 
     def _model(self) -> ModelInfo | None:
         """The model that found the objects, else the one chosen, else any that finds objects."""
@@ -372,41 +363,14 @@ class AddingStep(Step):
         area = area_between(place, corners)
         y, x = place.axes.index("Y"), place.axes.index("X")
         (y0, x0), (y1, x1) = corners[0][[y, x]], corners[1][[y, x]]
+        outline = self.live.live.thresholds.outline if self.live is not None else 0.5
         if np.array_equal(corners[0], corners[1]):
-            mask, class_number = prompter.fill_at(area.plane, y0 + 0.5, x0 + 0.5)
+            mask, class_number = prompter.fill_at(area.plane, y0 + 0.5, x0 + 0.5, outline)
         else:
             box = np.array([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]) + 0.5
-            mask, class_number = prompter.fill(area.plane, box), 1
+            mask, class_number = prompter.fill(area.plane, box, 1, outline), 1
         if not mask.inside.any():
             raise LabelsError("the model sees no object there; draw it with the brush")
         label = editing.next_free_label(self.ledger)
         row = {"class": asked.model.classes[class_number - 1], "origin": ObjectOrigin.ADDED.value}
         self._add(mask, label, row, place)
-
-    # overlaps
-
-    @guarded
-    def _on_overlaps(self, active: bool) -> None:
-        self._under.clear()
-        if active:
-            self._show_overlaps()
-
-    def _on_redrawn(self, *_: Any) -> None:
-        if self.panel.overlaps.isChecked():
-            self._redraw.start()
-
-    @guarded
-    def _show_overlaps(self) -> None:
-        live = self.live
-        if live is None or not self.panel.overlaps.isChecked():
-            self._under.clear()
-            return
-        plane = plane_on_screen(self.viewer, live.layer, live.place.axes, live.place.shape)
-        parts = live.overlaps((plane,))
-        self._under.outline(live.layer, [part.mask for part in parts], UNDER, live.place.rows_first)
-        count = len(parts)
-        self.say(
-            f"{count} {'object lies' if count == 1 else 'objects lie'} partly under others."
-            if count
-            else "No objects overlap here."
-        )

@@ -31,8 +31,8 @@ class ThresholdStep(LiveStep[LiveLayer]):
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
         areas = 0.8 * sides.prod(axis=1)
         self.panel.show_thresholds(
-            (now.score, now.overlap, now.min_area),
-            (start.score, start.overlap, start.min_area),
+            (now.score, now.overlap, now.min_area, now.outline),
+            (start.score, start.overlap, start.min_area, start.outline),
             float(found.scores.min(initial=1)),
             int(np.percentile(areas, LARGEST_AREA)) if len(areas) else 1,
         )
@@ -41,23 +41,23 @@ class ThresholdStep(LiveStep[LiveLayer]):
     def chosen(self, live: LiveLayer) -> dict[str, Any]:
         """The thresholds as exports name them."""
         now = live.live.thresholds
-        return {"score": now.score, "overlap": now.overlap, "min_area": now.min_area}
+        return {"score": now.score, "overlap": now.overlap, "min_area": now.min_area, "outline": now.outline}
 
     @guarded
     def reset(self) -> None:
         """Go back to the thresholds of the run."""
         if self.live is not None:
             start = self.live.start
-            self._on_moved(start.score, start.overlap, start.min_area)
+            self._on_moved(start.score, start.overlap, start.min_area, start.outline)
             self.show_live(self.live)
 
     @guarded
-    def _on_moved(self, score: float, overlap: float, min_area: int) -> None:
+    def _on_moved(self, score: float, overlap: float, min_area: int, outline: float) -> None:
         live = self.live
         if live is None:
             return
         self.prepare(live)
-        live.move(type(live.start)(score, overlap, min_area))
+        live.move(type(live.start)(score, overlap, min_area, outline))
         self._count(live)
 
     def _count(self, live: LiveLayer) -> None:

@@ -150,7 +150,7 @@ class TourStep(Step):
         origin = self.session.origins[layer]
         live, found = self.session.live.get(layer), self.session.scores.get(layer)
         if live is not None and live.fits and live.place.rows_first:
-            found = live.live.candidates
+            found = live.live.found
         self.panel.show_why("Looking for what may be wrong …", "hint")
         self.job = self.begin(
             "SegLoop: review",
