@@ -197,6 +197,62 @@ def test_cutting_along_a_stroke(drawn, plane):
     np.testing.assert_array_equal(drawn.pixels(), plane)
 
 
+def around(top, left, bottom, right):
+    """The corners of a stroke around a box."""
+    return [(top, left), (top, right), (bottom, right), (bottom, left), (top, left)]
+
+
+def test_outlining_in_one_stroke(drawn, plane):
+    center = drawn.viewer.scene.camera.center
+    drawn.hand.key(Qt.Key.Key_A)
+    assert drawn.grid.buttons["toggle_outlining"].isChecked()
+    # the square on the left, with a bit of its neighbour: it keeps its number, and the neighbour makes way
+    drawn.hand.drag(drawn.layer, *around(48, 68, 82, 95))
+    after = drawn.pixels()
+    assert (after[52:78, 70:94] == 2).all() and (after[52:78, 97:110] == 3).all()
+    assert drawn.layer.selected_label == 2
+    # where nothing is, a new one
+    drawn.hand.drag(drawn.layer, *around(50, 20, 60, 50))
+    assert (drawn.pixels()[52:58, 22:48] == 6).all()
+    # a part of an object that is two in one: that part gets a number of its own
+    drawn.hand.drag(drawn.layer, *around(8, 79, 32, 98))
+    assert drawn.pixels()[20, 90] == 7 and drawn.pixels()[20, 65] == 4
+    table = drawn.table()
+    assert table["origin"].to_dict() == {
+        1: "draft",
+        2: "edited",
+        3: "edited",
+        4: "edited",
+        5: "draft",
+        6: "added",
+        7: "added",
+    }
+    assert table["area"].to_dict() == {n: int((drawn.pixels() == n).sum()) for n in table.index}
+    assert drawn.viewer.scene.camera.center == center
+    drawn.hand.key(Qt.Key.Key_A)
+    assert drawn.layer.mouse_pan
+    for _ in range(3):
+        drawn.undo()
+    np.testing.assert_array_equal(drawn.pixels(), plane)
+
+
+def test_outlines_leave_what_a_person_vouched_for(drawn, plane, errors):
+    drawn.layer.selected_label = 3
+    drawn.hand.key(Qt.Key.Key_Y)
+    drawn.hand.key(Qt.Key.Key_A)
+    drawn.hand.drag(drawn.layer, *around(48, 68, 82, 95))
+    np.testing.assert_array_equal(drawn.pixels() == 3, plane == 3)
+    drawn.hand.drag(drawn.layer, *around(52, 95, 60, 105))
+    assert errors == ["other objects that you vouched for are in the way; delete or merge them first"]
+
+
+def test_outlining_on_a_slice(stacked):
+    stacked.hand.key(Qt.Key.Key_A)
+    stacked.hand.drag(stacked.layer, *around(48, 68, 82, 95))
+    after = stacked.pixels()
+    assert (after[1, 52:78, 70:94] == 2).all() and not after[[0, 2, 3, 4, 5]].any()
+
+
 def test_a_stroke_beside_the_objects_is_told(drawn, plane, errors):
     drawn.hand.key(Qt.Key.Key_S)
     drawn.hand.drag(drawn.layer, (90, 20), (90, 60))

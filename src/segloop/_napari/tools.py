@@ -102,6 +102,14 @@ TOOLS = (
         Use.CLICKS,
     ),
     Tool(
+        "toggle_outlining",
+        "Outline",
+        "A",
+        "Draw around an object in one stroke: it is filled, and takes the place of what was there. Press again to end.",
+        Group.PARTS,
+        Use.CLICKS,
+    ),
+    Tool(
         "copy_previous",
         "◂ Copy",
         "Shift-Left",

@@ -8,7 +8,7 @@ from typing import Any
 import napari.layers
 import numpy as np
 
-from segloop._napari import editing, slices, splits
+from segloop._napari import editing, outlining, slices, splits
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.keys import KeyRing
 from segloop._napari.panels.tools import ToolGrid
@@ -38,6 +38,7 @@ class ToolStep(SelectingStep):
             "toggle_merging": Clicking(self.marks, self._on_merge_click),
             "toggle_cutting": Stroking(self.marks, self._on_cut),
             "toggle_seeding": Clicking(self.marks, self._on_seed),
+            "toggle_outlining": Stroking(self.marks, self._on_outline),
         }
         for tool in self._pointing.values():
             tool.ended.connect(self._on_tool_ended)
@@ -227,6 +228,10 @@ class ToolStep(SelectingStep):
         """Start or end splitting by clicks."""
         self._press("toggle_seeding")
 
+    def toggle_outlining(self) -> None:
+        """Start or end drawing objects by their outlines."""
+        self._press("toggle_outlining")
+
     @guarded
     def _press(self, name: str) -> None:
         self._allowed(name)
@@ -256,6 +261,7 @@ class ToolStep(SelectingStep):
             "toggle_merging": "Click the object that others are to join.",
             "toggle_cutting": "Draw a line across the object to cut.",
             "toggle_seeding": "Click in one part of an object, then in the others.",
+            "toggle_outlining": "Draw around an object.",
         }
         self.say(f"{begin[name]} {show_key(find(name).key)} ends it.")
 
@@ -289,6 +295,12 @@ class ToolStep(SelectingStep):
         numbers = splits.split_by_line(self.ledger, line[:, -2:], plane, self._within())
         self.layer.selected_label = numbers[0]
         self.say(f"Object {numbers[0]} is cut: {_named(numbers)}.")
+
+    @guarded
+    def _on_outline(self, line: np.ndarray) -> None:
+        number = outlining.outline_object(self.ledger, line[:, -2:], self._plane())
+        self.layer.selected_label = number
+        self.say(f"Object {number} is as you drew it. Ctrl+Z takes it back.")
 
     @guarded
     def _on_seed(self, click: Click) -> None:
