@@ -87,3 +87,20 @@ def test_opening_takes_a_moment_only(make_napari_viewer, qtbot):
     assert time.monotonic() - begun < 1
     viewer.window.add_dock_widget(dock, name="SegLoop")
     qtbot.waitUntil(lambda: dock.segment.form is not None, timeout=PATIENCE)
+
+
+@pytest.mark.gui
+def test_a_dock_opened_again_has_all_the_height(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 900)
+    heights = []
+    for _ in range(3):
+        wrapper, dock = viewer.window.add_plugin_dock_widget("napari-segloop", "SegLoop")
+        qtbot.waitUntil(lambda dock=dock: dock.segment.form is not None, timeout=PATIENCE)
+        qtbot.wait(50)
+        heights.append(dock.pages.height())
+        # as the cross of its title bar does
+        wrapper.destroyOnClose()
+        qtbot.wait(50)
+    assert heights[0] > 600
+    assert heights[1:] == [heights[0]] * 2

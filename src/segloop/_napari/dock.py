@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from segloop._napari.fields import MARGIN, TextLabel, line
 from segloop._napari.folds import Fold
@@ -79,6 +79,8 @@ class Dock(QWidget):
         layout.addLayout(foot)
         self.tabs.currentChanged.connect(self.pages.setCurrentIndex)
         self.setMinimumWidth(WIDTH - 40)
+        # all the height there is: else napari adds empty room below, more with each dock that is opened
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def sizeHint(self) -> QSize:
         """Ask for a width at which nothing is cut off."""
