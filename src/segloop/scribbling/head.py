@@ -71,7 +71,7 @@ class Head:
         return torch.softmax(torch.baddbmm(self.outer_bias, self.outer, members), dim=1).mean(dim=0)
 
 
-def fit_head(values: Tensor, classes: np.ndarray, seed: int = 0) -> Head:
+def fit_head(values: Tensor, classes: np.ndarray, weights: Tensor, seed: int = 0) -> Head:
     """Learn a head from painted pixels.
 
     Weighted cross-entropy with weight decay, by L-BFGS: the data are few, so each step looks at all of them.
@@ -81,6 +81,8 @@ def fit_head(values: Tensor, classes: np.ndarray, seed: int = 0) -> Head:
     ----------
     values : float32 (N, D)
     classes : int64 (N,)
+    weights : float32 (D,)
+        Standard deviation that each value is scaled to: large ones are made use of first.
     seed : int
 
     Raises
@@ -91,7 +93,7 @@ def fit_head(values: Tensor, classes: np.ndarray, seed: int = 0) -> Head:
     names, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise TrainingError(f"{len(names)} class is painted; paint at least two, so that they can be told apart")
-    middle, spread = values.mean(dim=0), values.std(dim=0) + 1e-3
+    middle, spread = values.mean(dim=0), (values.std(dim=0) + 1e-3) / weights
     known = (values - middle) / spread
     wanted = torch.from_numpy(numbers.astype(np.int64))
     rarity = torch.from_numpy((len(classes) / (len(names) * counts)) ** BALANCE).float()[wanted]
@@ -117,10 +119,10 @@ def fit_head(values: Tensor, classes: np.ndarray, seed: int = 0) -> Head:
 
     with torch.enable_grad():
         optimizer.step(loss)
-    weights = (inner.detach() / spread[:, None]).transpose(1, 2).reshape(MEMBERS * HIDDEN, width)
-    bias = inner_bias.detach().reshape(-1, 1) - weights @ middle[:, None]
+    scaled = (inner.detach() / spread[:, None]).transpose(1, 2).reshape(MEMBERS * HIDDEN, width)
+    bias = inner_bias.detach().reshape(-1, 1) - scaled @ middle[:, None]
     last, last_bias = outer.detach().transpose(1, 2).contiguous(), outer_bias.detach().transpose(1, 2).contiguous()
-    return Head(tuple(int(name) for name in names), weights, bias, last, last_bias)
+    return Head(tuple(int(name) for name in names), scaled, bias, last, last_bias)
 
 
 def _doubled(half: Tensor, top: int, stop: int) -> Tensor:

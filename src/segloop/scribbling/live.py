@@ -117,6 +117,7 @@ class LivePrediction:
         self._samples: dict[Key, tuple[Points, Tensor]] = {}
         self._head: tuple[Points, Head] | None = None
         self._largest = 1
+        self._weights = torch.ones(0)
 
     def refresh_events(self, points: Points, view: View) -> Generator[Event, None, Refreshed]:
         """Predict what is in view from what is painted anywhere in the image.
@@ -227,6 +228,7 @@ class LivePrediction:
             block = block.take(axis, int(place))
         description = describe(self.model, self._plan, block, self._tiles[number])
         self._largest = max(self._largest, description.nbytes)
+        self._weights = description.weights
         self.shelf.put(key, description)
         return description
 
@@ -244,7 +246,7 @@ class LivePrediction:
             parts = Points.joined(self._samples[key][0] for key in keys)
             values = torch.cat([self._samples[key][1] for key in keys])
             chosen = np.concatenate([spread(np.flatnonzero(parts.classes == n), MOST_FITTED) for n in parts.painted])
-            self._head = points, fit_head(values[torch.from_numpy(chosen)], parts.classes[chosen])
+            self._head = points, fit_head(values[torch.from_numpy(chosen)], parts.classes[chosen], self._weights)
         return self._head[1]
 
     def _predict(self, head: Head, view: View, number: int, description: Description) -> LabelsDone:
