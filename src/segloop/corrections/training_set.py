@@ -229,7 +229,7 @@ class TrainingSet:
 
     def _read_arrays(self, entry: Entry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         paths = [self.folder / file for file in entry.files]
-        if entry not in self.entries:
+        if next((own for own in self.entries if own.id == entry.id), None) != entry:
             raise FileError(f"entry {entry.id} was replaced or removed; take it from the training set's entries again")
         return (
             read_pixels(paths[0], entry.axes, entry.shape, entry.dtype),

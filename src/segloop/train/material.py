@@ -15,6 +15,7 @@ from segloop.labels import Task, border_classes, diameters
 from segloop.models.protocol import ModelSpec, Trainable
 from segloop.train.data import TrainingImage
 from segloop.train.guard import HeldOut, held_out_region
+from segloop.train.opened import OpenedEntries
 from segloop.train.regions import Region, iterate_planes
 
 SMALL, LARGE = 0.5, 4.0
@@ -24,6 +25,9 @@ ALIKE = 2.0
 network would see less of its outline."""
 USUAL_SIZE = 28.0
 """Diameter in network pixels that a new model's objects are brought to."""
+
+MOST_SCORED = 64
+"""So many held-out regions score the model: enough to be certain, few enough to be quick."""
 
 SMALLEST_CROP = 128
 """Crops of classes are not halved below this side."""
@@ -99,45 +103,62 @@ def read_set(
     zoom: float,
     crop: int,
 ) -> tuple[list[TrainingImage], list[HeldOut]]:
-    """Open every plane that has regions, for crops of ``crop`` network pixels, and cut out what is held out."""
+    """Look at every plane that has regions, for crops of ``crop`` network pixels, and cut out what scores the model.
+
+    What is trained on is read when it is drawn. Of what is held out, ``MOST_SCORED`` regions score the model: always
+    those of the lowest ``chance``, so that it does not depend on what is added later.
+    """
     images: list[TrainingImage] = []
     scored: list[HeldOut] = []
     pixels: list[np.ndarray] = []
-    places = {(region.entry.id, region.plane) for region in [*train, *held_out]}
+    learned, kept_out = _by_place(train), _by_place(held_out)
+    scoring = set(sorted(held_out, key=lambda region: region.chance)[:MOST_SCORED])
+    used = {region.entry.id for region in [*train, *held_out]}
+    opened = OpenedEntries(training_set, spec.ndim)
     for entry in training_set.entries:
-        if not any(identity == entry.id for identity, _ in places):
+        if entry.id not in used:
             continue
         image, labels, reviewed = training_set.read(entry)
+        opened.take(entry, image, labels, reviewed)
         image = _check_channels(image.without_alpha(), spec, entry)
         statistics = spec.normalization.fit(image)
         planes = iterate_planes(image, labels, reviewed, spec.ndim)
         for (plane, block), (_, own_labels, own_reviewed) in zip(image.blocks(spec.ndim), planes):
-            kept = [region.box for region in held_out if (region.entry.id, region.plane) == (entry.id, plane)]
+            own_held_out = kept_out.get((entry.id, plane), [])
             # crops are drawn where regions are, so that little of them is unreviewed
-            boxes = [
-                region.grown(crop / zoom) for region in train if (region.entry.id, region.plane) == (entry.id, plane)
-            ]
+            boxes = [region.grown(crop / zoom) for region in learned.get((entry.id, plane), [])]
             if boxes:
                 if training_set.task is Task.SEMANTIC:
                     pixels.extend(_class_pixels(own_labels[box], own_reviewed[box]) for box in boxes)
                 images.append(
                     TrainingImage(
-                        block,
-                        own_labels,
-                        own_reviewed,
+                        opened.image(entry, plane, block),
+                        opened.labels(entry, plane, own_labels),
+                        opened.reviewed(entry, plane, own_reviewed),
                         boxes,
                         statistics,
-                        held_out=kept,
+                        held_out=[region.box for region in own_held_out],
                         zoom=zoom,
                         instances=training_set.task is Task.INSTANCE,
                         object_classes=entry.object_classes,
                     )
                 )
-            scored.extend(held_out_region(block, own_labels, own_reviewed, box, statistics) for box in kept)
+            scored.extend(
+                held_out_region(block, own_labels, own_reviewed, region.box, statistics)
+                for region in own_held_out
+                if region in scoring
+            )
     if pixels:
         times = iter(_draws(pixels))
         images = [replace(image, boxes=[box for box in image.boxes for _ in range(next(times))]) for image in images]
     return images, scored
+
+
+def _by_place(regions: Sequence[Region]) -> dict[tuple[str, tuple[int, ...]], list[Region]]:
+    places: dict[tuple[str, tuple[int, ...]], list[Region]] = {}
+    for region in regions:
+        places.setdefault((region.entry.id, region.plane), []).append(region)
+    return places
 
 
 def _class_pixels(labels: np.ndarray, reviewed: np.ndarray) -> np.ndarray:
