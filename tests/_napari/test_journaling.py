@@ -239,8 +239,19 @@ def test_a_stroke_is_saved_before_it_ends(qtbot, opened):
     wait_saved(qtbot, layer)
 
 
+def test_edits_that_cannot_be_saved_are_told_of(qtbot, dock, draft):
+    dask = pytest.importorskip("dask.array")
+    qtbot.waitUntil(lambda: dock.journal_step._ready, timeout=PATIENCE)
+    dock._viewer.add_labels(draft.copy(), name="in memory")
+    assert "not saved" not in dock.status.text()
+    layer = dock._viewer.add_labels(dask.from_array(draft, chunks=32), name="lazy")
+    assert dock.status.text().startswith("“lazy” is a dask array") and "not saved as you go" in dock.status.text()
+    assert dock.journal_step.journal_of(layer) is None
+
+
 def test_everything_comes_back(qtbot, opened, open_dock, cells):
     layer = opened.correct_step.labels
+    opened.session.update_origin(layer, model="nuclei-maskrcnn")
     layer.features = pd.DataFrame(
         {"index": [1, 2], "label": [1, 2], "class": ["cell", "cell"], "score": [0.25, np.nan], "origin": "model"}
     )
@@ -280,6 +291,7 @@ def test_everything_comes_back(qtbot, opened, open_dock, cells):
         origin.axes, origin.task, origin.classes, origin.model, origin.provenance
     )  # fmt: skip
     assert Path(now.image().source.path) == cells
+    assert f"“{came.name}” has no sliders" in again.without_thresholds.text()
     (shapes,) = [shapes for shapes in again._viewer.layers if isinstance(shapes, Shapes)]
     np.testing.assert_array_equal(shapes.data[0], regions.data[0])
     assert again.correct.share.value() == 250

@@ -7,6 +7,7 @@ journal begins with the first edit of a layer, and with it the whole layer is wr
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -48,6 +49,11 @@ LEFT = "segloop journal"
 LONGEST_END = 20.0
 """Seconds for which the end of the window waits at most for copies of large layers to be written."""
 
+NOT_SAVED = (
+    "“{}” is a dask array: what you edit in it is in memory only, and not saved as you go. Export it first, and "
+    "correct what was exported."
+)
+
 GONE_SECONDS = 1.0
 """After so long, a layer that was removed is taken for removed by the person, and not by a window that closes."""
 
@@ -64,6 +70,7 @@ class JournalStep(Step):
         self._writer: JournalWriter | None = None
         self._trouble = self._error = ""
         self._ready = self._released = False
+        self._warned: weakref.WeakSet[napari.layers.Labels] = weakref.WeakSet()
         self._timer = timer(self, TICK, self._on_time)
         self.watch.layers_changed.connect(self._on_layers)
         self.session.saving.connect(self._on_saving)
@@ -153,6 +160,10 @@ class JournalStep(Step):
                 self._followed[layer] = self._take_up(layer)
             else:
                 followed.gone_at = None
+        for layer in self.watch.of_type(napari.layers.Labels):
+            if is_lost(layer) and layer not in self._warned:
+                self._warned.add(layer)
+                self.say(NOT_SAVED.format(layer.name), "warning")
         for layer in self._followed.keys() - set(present):
             followed = self._followed[layer]
             if followed.gone_at is None:
@@ -326,3 +337,8 @@ def is_journaled(layer: napari.layers.Labels) -> bool:
     # xarray around NumPy, and zarr in memory
     in_memory = isinstance(getattr(data, "data", None), np.ndarray)
     return in_memory or type(getattr(data, "store", None)).__name__ == "MemoryStore"
+
+
+def is_lost(layer: napari.layers.Labels) -> bool:
+    """Whether edits of a layer are neither journaled nor in a file."""
+    return not layer.multiscale and not is_journaled(layer) and type(layer.data).__module__.startswith("dask")
