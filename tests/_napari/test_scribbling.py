@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from segloop import store
 from segloop.corrections import TrainingSet
 from segloop.events import LabelsDone
+from segloop.image import Image
 from segloop.metrics import class_scores
 from segloop.samples import load_reference
 
@@ -249,3 +250,29 @@ def test_an_error_is_told_and_the_next_stroke_goes_on(scribbling, qtbot, errors,
     assert "not enough memory" in errors[0]
     stroke(qtbot, dock, hand, 1, (60, 40), (60, 80))
     assert len(errors) == 1 and step.prediction.layer.data.any()
+
+
+@pytest.mark.gui
+def test_closing_the_dock_takes_the_prediction_away(scribbling, qtbot, errors):
+    dock = scribbling
+    viewer, scribbles = dock._viewer, dock.scribble_step.layer
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=PATIENCE)
+    assert list(viewer.layers)[1] is scribbles
+    # nobody listens any more
+    viewer.dims.set_current_step(0, 0)
+    viewer.scene.camera.zoom *= 2
+    scribbles.paint((0, 10, 10), 1)
+    qtbot.wait(400)
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_classes_of_another_training_set_get_one_of_their_own(scribbling, qtbot):
+    step = scribbling.scribble_step
+    usual = scribbling.session.training_folder("semantic")
+    assert step._training_folder() == usual
+    image = np.zeros((32, 32), np.uint8)
+    TrainingSet(usual, task="semantic", classes=("background", "nucleus")).add(Image(image, "YX"), image)
+    assert step._training_folder().name == "my-corrections-cytoplasm-chloroplast"

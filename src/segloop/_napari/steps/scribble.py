@@ -416,7 +416,7 @@ class ScribbleStep(Step):
         usual = self.session.training_folder("semantic")
         if not is_training_set(usual) or TrainingSet(usual).classes == self.classes:
             return usual
-        words = "-".join(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in self.classes)
+        words = "-".join(re.sub(r"\W+", "-", name.lower()).strip("-") for name in self.classes)
         return store.home() / "training_sets" / f"{DEFAULT_SET}-{words}"[:120]
 
     @guarded
