@@ -232,6 +232,34 @@ def test_tools_that_cannot_start_say_why_and_are_not_left_on(segmented, qtbot, e
 
 
 @pytest.mark.gui
+def test_keys_begin_and_end_the_tools(segmented, qtbot, errors):
+    dock = segmented
+    step, canvas = dock.adding_step, dock._viewer.window._qt_viewer.canvas.native
+    dock._viewer.layers.selection.active = dock.correct_step.labels
+
+    def press(key):
+        canvas.setFocus()
+        qtbot.keyClick(canvas, key)
+
+    press(Qt.Key.Key_Q)
+    assert step._picking.active and dock.candidate_tools.pick.isChecked()
+    press(Qt.Key.Key_Q)
+    assert not step._picking.active and not dock.candidate_tools.pick.isChecked()
+    press(Qt.Key.Key_R)
+    qtbot.waitUntil(lambda: step.job is None, timeout=PATIENCE)
+    assert step._boxing.active and dock.candidate_tools.prompt.isChecked()
+    # one tool at a time has the mouse
+    press(Qt.Key.Key_Q)
+    assert step._picking.active and not step._boxing.active
+    press(Qt.Key.Key_A)
+    assert not step._picking.active and dock.correct.tools.buttons["toggle_outlining"].isChecked()
+    press(Qt.Key.Key_R)
+    assert step._boxing.active and not dock.correct.tools.buttons["toggle_outlining"].isChecked()
+    press(Qt.Key.Key_R)
+    assert not step._boxing.active and errors == []
+
+
+@pytest.mark.gui
 def test_overlaps_are_outlined_on_demand(segmented, qtbot, errors):
     dock = segmented
     qtbot.mouseClick(dock.candidate_tools.overlaps, LEFT)

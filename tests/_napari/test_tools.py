@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QInputDialog
 from segloop._napari import pointing
 from segloop._napari.redrawn import Redrawn
 from segloop._napari.session import Origin
+from segloop._napari.steps import adding, tour
 from segloop._napari.tools import NOT_OBJECTS, TOOLS, Group, show_key
 
 PATIENCE = 60_000
@@ -487,11 +488,12 @@ def taken_keys(viewer) -> set[str]:
 def test_no_key_is_napari_s_own(drawn):
     taken = taken_keys(drawn.viewer)
     assert {"P", "M", "CTRL+Z"} <= taken | {key.replace("META", "CTRL") for key in taken}
-    mine = {str(KeyBinding.from_str(tool.key)).upper() for tool in TOOLS}
-    assert len(mine) == len(TOOLS)
+    keys = [*(tool.key for tool in TOOLS), *adding.KEYS, *tour.KEYS]
+    mine = {str(KeyBinding.from_str(key)).upper() for key in keys}
+    assert len(mine) == len(keys)
     assert not mine & taken
-    for tool in TOOLS:
-        assert KeyBinding.from_str(tool.key) in drawn.layer.keymap
+    for key in keys:
+        assert KeyBinding.from_str(key) in drawn.layer.keymap
 
 
 def test_the_table_of_keys_holds_all_that_are_bound(drawn, qtbot):

@@ -139,6 +139,8 @@ TOOLS = (
 MORE_KEYS = (
     ("click", "Select", "Select the object under the pointer, while the camera can be moved (key Z)."),
     ("Shift+click", "Select", "Select one more object, or one less."),
+    ("Q", "Accept / reject", "Point: a click adds what the model found, or removes what it drew. Press again to end."),
+    ("R", "Box …", "Draw a box around an object, or click on it: the model fills it. Press again to end."),
     ("J", "Review next", "Go to where the model is least sure."),
     ("K", "Region is right", "Mark the region as reviewed, and go on."),
     ("Ctrl+Z", "Undo", "Take back the last edit."),

@@ -127,11 +127,11 @@ class CandidateTools(QWidget):
         self.pick = button(
             "Accept / reject",
             "Point at the image: what the model found but did not show is outlined. Click to add it.\n"
-            "Click an object of the model to remove it. Each click is one step of undo.",
+            "Click an object of the model to remove it. Each click is one step of undo.\nKey: Q",
         )
         self.prompt = button(
             "Box …",
-            "Draw a box around an object, or click on it: the model fills in its outline.",
+            "Draw a box around an object, or click on it: the model fills in its outline.\nKey: R",
         )
         self.overlaps = button(
             "Overlaps",

@@ -17,6 +17,7 @@ from segloop._napari.areas import area_between, box_of, read, shaped
 from segloop._napari.editing import Paint
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.jobs import Job
+from segloop._napari.keys import KeyRing
 from segloop._napari.layers import Placement, as_image, visible_part
 from segloop._napari.ledger import Ledger
 from segloop._napari.live_layer import LiveLayer
@@ -33,6 +34,8 @@ from segloop.store import ModelInfo
 if TYPE_CHECKING:
     from segloop.catalog import Mask
     from segloop.prompting import Prompter
+
+KEYS = {"Q": "toggle_picking", "R": "toggle_boxing"}
 
 MOSTLY = 0.5
 """Objects of the model of which a larger share lies in what is added make way for it."""
@@ -71,6 +74,7 @@ class AddingStep(Step):
         self._outlines = Outlines(self.viewer)
         self._picking = Picking(self._outlines, self._on_hover, self._on_click)
         self._boxing = Boxing(Marks(self.viewer), self._on_box)
+        self._keys = KeyRing(self, KEYS)
         self._hovered: tuple[int, int] = (0, -1)
         self._prompts: _Prompts | None = None
         self._waiting: list[Callable[[], None]] = []
@@ -86,6 +90,7 @@ class AddingStep(Step):
     def release(self) -> None:
         """Give the mouse back; called when the dock is gone."""
         self.session.models_changed.disconnect(self.refresh)
+        self._keys.bind(None)
         for tool in (self._picking, self._boxing):
             tool.ended.disconnect(self._on_ended)
             tool.stop()
@@ -116,6 +121,7 @@ class AddingStep(Step):
         """Allow the tools that make sense for the layer."""
         layer = self._labels()
         objects = layer is not None and not layer.multiscale and self.session.origins[layer].task == "instance"
+        self._keys.bind(layer if objects else None)
         self.panel.show_ready(self.live is not None and objects, objects and self._model() is not None)
         for tool in (self._picking, self._boxing):
             if tool.active and tool.layer is not layer:
@@ -155,6 +161,20 @@ class AddingStep(Step):
 
     def _other(self, tool: Picking | Boxing) -> Picking | Boxing:
         return self._boxing if tool is self._picking else self._picking
+
+    def toggle_picking(self) -> None:
+        """Start or end accepting and rejecting by clicks."""
+        if self.panel.pick.isEnabled():
+            self._on_pick(not self._picking.active)
+        else:
+            self.say("What the model found was not kept for these labels.", "warning")
+
+    def toggle_boxing(self) -> None:
+        """Start or end drawing boxes."""
+        if self.panel.prompt.isEnabled():
+            self._on_prompt(not self._boxing.active)
+        else:
+            self.say("No model that finds objects is installed.", "warning")
 
     # candidates
 
