@@ -23,6 +23,7 @@ from segloop.train.data import CropSource
 from segloop.train.fit import Clock, Fit, FitSettings
 from segloop.train.guard import metric_name, score_model
 from segloop.train.held_out import HeldOutScores
+from segloop.train.lineage import is_known, learned_by, with_learned
 from segloop.train.material import (
     classes_to_learn,
     crop_shape,
@@ -235,7 +236,9 @@ def _train(
     notices: list[str] = []
     model.to(settings.device.resolve())
     ndim = model.spec.ndim
-    train, held_out = split_regions(find_regions(training_set, ndim, settings.seed), settings.validation)
+    learned = learned_by(model.spec)
+    regions = find_regions(training_set, ndim, settings.seed)
+    train, held_out = split_regions(regions, settings.validation, lambda region: is_known(region, learned))
     if not train:
         raise TrainingError("there is nothing to train on: no region is reviewed. Mark a region as reviewed first")
     if not held_out:
@@ -323,6 +326,7 @@ def _train(
             "entries": entry_records(training_set),
             "train_regions": len(train),
             "held_out_regions": len(held_out),
+            "learned": with_learned(learned, train),
             "settings": settings_to_json(settings),
             "epochs": len(history),
             "steps": fit.step,

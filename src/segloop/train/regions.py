@@ -75,22 +75,31 @@ def iterate_planes(
         yield plane, labels[plane], reviewed[plane]
 
 
-def split_regions(regions: Sequence[Region], share: float) -> tuple[list[Region], list[Region]]:
+def _is_new(region: Region) -> bool:
+    return False
+
+
+def split_regions(
+    regions: Sequence[Region], share: float, known: Callable[[Region], bool] = _is_new
+) -> tuple[list[Region], list[Region]]:
     """Split regions into those to train on and those held out.
 
     A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
-    mended: of two or more regions at least one is held out and one is trained on, if possible with objects.
+    mended: of two or more regions at least one is held out and one is trained on, if possible with objects; no more
+    than twice the share is held out, though chance would have it. ``known`` tells of a region whether the model has
+    learned it before: such are trained on again, as long as there are others to hold out.
 
     Returns
     -------
     train, held_out : lists of Region
         ``held_out`` is empty if there is one region only, or one only that has objects: it is needed to learn from.
     """
-    ordered = sorted(regions, key=lambda region: region.chance)
+    ordered = sorted(regions, key=lambda region: (known(region), region.chance))
     full = [region for region in ordered if region.objects]
     if share <= 0 or len(regions) < 2 or len(full) == 1:
         return list(regions), []
-    held_out = [region for region in ordered if region.chance < share]
+    held_out = [region for region in ordered if region.chance < share and not known(region)]
+    held_out = held_out[: max(1, round(2 * share * len(regions)))]
     if len(full) > 1 and not any(region.objects for region in held_out):
         held_out.append(full[0])
     if not held_out:
