@@ -44,7 +44,7 @@ def files(folders):
 def test_the_same_weights_to_the_bit(trained, folders, run):
     record = json.loads((trained / "model.json").read_text())["model"]["training"]
     assert record["threads"] == 1 and record["device"] == "cpu" and record["settings"]["seed"] == 7
-    assert len(record["parent_sha256"]) == 64 and not record["timed"]
+    assert len(record["parent_sha256"]) == 64 and record["schedule"] == []
     assert {"torch", "torchvision", "numpy", "napari-segloop", "machine", "curve", "entries"} <= set(record)
     # with other threads set, the record's are taken
     torch.set_num_threads(2)
@@ -54,6 +54,18 @@ def test_the_same_weights_to_the_bit(trained, folders, run):
     assert weights(home() / "models" / "again" / "1") == weights(trained)
     ran = run("finetune", "--like", "again@1", *files(folders), "--name", "again", "--keep-worse")
     assert "the weights are those of again@1, to the bit" in ran.out
+
+
+def test_a_training_that_the_time_ended_is_repeated_step_by_step(trained, folders, run):
+    common = (*files(folders), "--keep-worse", "--json")
+    ran = run("finetune", "--model", "base", "--minutes", 0.02, "--device", "cpu", "--name", "timed", *common)
+    assert ran.code == 0, ran.err
+    first = home() / "models" / "timed" / "1"
+    record = json.loads((first / "model.json").read_text())["model"]["training"]
+    assert len(record["schedule"]) == record["steps"] > 0
+    ran = run("finetune", "--like", "timed@1", "--name", "timed", *common)
+    assert ran.code == 0 and json.loads(ran.out)["same_weights"] is True
+    assert weights(home() / "models" / "timed" / "2") == weights(first)
 
 
 def test_another_seed_gives_other_weights(trained, folders, run):

@@ -20,7 +20,7 @@ from segloop.store import load_model, weights_hash
 from segloop.train.finetune import FinetuneResult, FinetuneSettings
 from segloop.train.record import PACKAGES, changed_entries, environment, set_record, weights_digest
 
-NEEDED = ("settings", "entries", "training_set", "parent_sha256", "threads", "device", "epochs")
+NEEDED = ("settings", "entries", "training_set", "parent_sha256", "threads", "device", "schedule")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Recipe:
     parent : str
         The model that was fine-tuned, "name@version".
     settings : FinetuneSettings
-        Without a limit of time if none was met.
+        Without a limit of time: where it was felt, the record has the schedule that followed from it.
     record : mapping
         All that the version records of its training.
     sha256 : str
@@ -51,6 +51,11 @@ class Recipe:
     def folder(self) -> Path:
         """Where its training set was."""
         return Path(self.record["training_set"]["folder"])
+
+    @property
+    def schedule(self) -> tuple[float, ...]:
+        """How far training was at each step, if not the steps alone set it."""
+        return tuple(float(value) for value in self.record["schedule"])
 
     def load_parent(self) -> Trainable:
         """Load the model to begin with, and compute with as many threads as then.
@@ -97,10 +102,6 @@ class Recipe:
         ]
         if others:
             note(f"{self.version} was made with {', '.join(others)}: the last digits of the weights may differ")
-        if math.isfinite(self.settings.minutes):
-            note(f"{self.version} was trained against a limit of minutes, which falls elsewhere each time")
-        elif self.record["epochs"] < self.settings.epochs:
-            note(f"{self.version} was stopped after epoch {self.record['epochs']}; this one goes on to the end")
 
     def compare(self, result: FinetuneResult) -> bool:
         """Whether a result has the version's weights, to the bit."""
@@ -127,7 +128,6 @@ def read_recipe(version: str) -> Recipe:
     except (TypeError, ValueError) as error:
         raise ModelError(f"{version} cannot be repeated: its record has {error}") from error
     settings = replace(settings, device=device)
-    if not record.get("timed", True):
-        # the limit was never felt; on a slower computer it would be
-        settings = replace(settings, minutes=math.inf)
+    # the limit of time, if it was felt, is in the schedule
+    settings = replace(settings, minutes=math.inf)
     return Recipe(version, spec.parent, settings, record, weights_hash(version))

@@ -127,7 +127,8 @@ def repeat_training(version: str, material: Material, name: str, keep_worse: boo
         recipe.check_data(training_set)
         recipe.tell_differences()
         with ProgressBar(name, quiet=as_json) as progress, interruptible() as stop:
-            result = drain(finetune_events(model, training_set, recipe.settings, stop), progress)
+            events = finetune_events(model, training_set, recipe.settings, stop, schedule=recipe.schedule)
+            result = drain(events, progress)
         same = recipe.compare(result)
         if not as_json:
             print_line(f"the weights are {'' if same else 'not '}those of {version}, to the bit")

@@ -35,7 +35,7 @@ from segloop.train.material import (
 )
 from segloop.train.own_domain import OwnDomain, OwnScores
 from segloop.train.plan import count_learned, steps_per_epoch
-from segloop.train.record import entry_records, environment, set_record, weights_digest
+from segloop.train.record import entry_records, environment, schedule_record, set_record, weights_digest
 from segloop.train.regions import find_regions, split_regions
 from segloop.train.scoring import Pictures, Scoring
 
@@ -171,13 +171,15 @@ def finetune_events(
     *,
     clock: Clock = time.monotonic,
     keeper: Keeper = NO_KEEPER,
+    schedule: tuple[float, ...] = (),
 ) -> Generator[Event, None, FinetuneResult]:
     """Fine-tune, an event per epoch; returns the :class:`FinetuneResult`.
 
     When ``stop`` returns true (asked before each step), training ends and what was learned so far is the result.
     With a ``keeper`` that has a checkpoint it goes on from there, the epochs so far being told again, and unless
     ``minutes`` end it the model becomes what it would have become without the interruption.
-    ``settings.minutes`` are those of ``clock``, in seconds: wall time unless another is given.
+    ``settings.minutes`` are those of ``clock``, in seconds: wall time unless another is given. A ``schedule`` that a
+    version recorded repeats its training, step by step, however long that takes.
     """
     classes = classes_to_learn(model.spec, training_set)
     # a new last layer is drawn at random
@@ -192,7 +194,7 @@ def finetune_events(
     augmentation = Augmentation(intensity=0.3)
     frozen = not new_pixel_classes
     result = yield from _train(
-        student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper
+        student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper, schedule
     )
     spec = result.model.spec
     result.model.spec = replace(spec, training={**spec.training, "parent_sha256": weights_digest(model)})
@@ -231,6 +233,7 @@ def _train(
     freeze_norm: bool,
     clock: Clock,
     keeper: Keeper,
+    schedule: tuple[float, ...] = (),
 ) -> Generator[Event, None, FinetuneResult]:
     started = time.monotonic()
     notices: list[str] = []
@@ -281,6 +284,7 @@ def _train(
             average=0.98 if freeze_norm else 0.99,
             freeze_norm=freeze_norm,
             seed=settings.seed,
+            schedule=schedule,
         ),
         score=scoring.score,
         scored=scoring.due,
@@ -330,7 +334,7 @@ def _train(
             "settings": settings_to_json(settings),
             "epochs": len(history),
             "steps": fit.step,
-            "timed": fit.timed,
+            "schedule": schedule_record(fit.schedule, settings.epochs * steps),
             "metric": metric_name(model.spec.task),
             **_json_scores(before, after, gain_error),
             **own_scores.to_json(),

@@ -46,6 +46,9 @@ class FitSettings:
     workers : int
         Processes that draw examples ahead, where images are many and the device is fast; 0 draws them in between.
         The result is the same.
+    schedule : tuple of float in [0, 1]
+        How far training is to be held at each step, which sets the rate; it ends after the last one. This repeats a
+        training whose rate followed the time. By default, steps and time say how far it is.
     """
 
     epochs: int
@@ -59,6 +62,7 @@ class FitSettings:
     freeze_norm: bool = False
     seed: int = 0
     workers: int = 0
+    schedule: tuple[float, ...] = ()
 
 
 class Fit:
@@ -95,8 +99,8 @@ class Fit:
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
-        # whether the time that passed ever set the rate: then the same training gives other weights next time
-        self.timed = False
+        # how far training was at each step: the time that passed is in it, and is another one next time
+        self.schedule: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is needed to go on after an interruption; a copy, which training does not change."""
@@ -107,7 +111,7 @@ class Fit:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
-            "timed": self.timed,
+            "schedule": self.schedule,
         }
         return copy.deepcopy(state)
 
@@ -117,7 +121,7 @@ class Fit:
         self.live, self.average = state["live"], state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.timed = bool(state.get("timed", True))
+        self.schedule = list(state.get("schedule", []))
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train to the end, or until ``stop`` returns true (asked before each step), an event per epoch.
@@ -193,16 +197,19 @@ class Fit:
             self.average[name].copy_(now[name])
 
     def _progress(self) -> float:
+        if self.settings.schedule:
+            return self.settings.schedule[self.step]
         by_steps = self.step / max(1, self.settings.epochs * self.settings.steps)
-        by_time = self.seconds / (60 * self.settings.minutes)
-        self.timed = self.timed or by_time > by_steps
-        return max(by_steps, by_time)
+        return max(by_steps, self.seconds / (60 * self.settings.minutes))
 
     def _out_of_time(self) -> bool:
+        if self.settings.schedule:
+            return self.step >= len(self.settings.schedule)
         return self.seconds >= 60 * self.settings.minutes
 
     def _rate(self) -> float:
         progress = self._progress()
+        self.schedule.append(progress)
         if progress < self.settings.warmup:
             return (progress + 1e-3) / (self.settings.warmup + 1e-3)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

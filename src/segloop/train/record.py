@@ -53,6 +53,11 @@ def changed_entries(recorded: list[dict[str, str]], training_set: TrainingSet) -
     return sorted(changes)
 
 
+def schedule_record(schedule: list[float], steps: int) -> list[float]:
+    """Return how far training was at each step, if the time that passed or a stop set it; [] if the steps alone did."""
+    return [] if schedule == [step / max(1, steps) for step in range(steps)] else list(schedule)
+
+
 def set_record(training_set: TrainingSet) -> dict[str, Any]:
     """Return what is recorded of a training set as a whole: where it was, and what its labels mean."""
     return {
