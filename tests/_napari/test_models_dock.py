@@ -225,3 +225,12 @@ def test_the_manifest_opens_it_without_the_other_dock(make_napari_viewer: Any, q
     press(qtbot, models.use)
     settle(qtbot, models)
     assert store.load_model("mine").spec.version == 1
+
+
+def test_it_is_opened_from_the_fine_tune_tab(qtbot: Any, three: str, dock: Any) -> None:
+    press(qtbot, dock.finetune.versions)
+    opened = [widget for widget in dock._viewer.window.dock_widgets.values() if isinstance(widget, ModelsDock)]
+    assert len(opened) == 1
+    settle(qtbot, opened[0])
+    press(qtbot, dock.finetune.versions)
+    assert sum(isinstance(widget, ModelsDock) for widget in dock._viewer.window.dock_widgets.values()) == 1

@@ -26,6 +26,7 @@ class FinetunePanel(QWidget):
     discard_requested = Signal()
     resume_requested = Signal()
     forget_requested = Signal()
+    versions_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,8 +40,10 @@ class FinetunePanel(QWidget):
         self.minutes.setSuffix(" min")
         self.form: SettingsForm | None = None
         self.advanced = Fold("Advanced settings", "Settings that the program chooses well by itself.")
+        self.versions = button("Versions …", "Compare versions of your models, go back to an earlier one, delete some.")
+        self.versions.setMaximumWidth(96)
         self.base_field = Field(
-            "Start from", self.base, "The model that learns from your corrections. It is not changed."
+            "Start from", self.base, "The model that learns from your corrections. It is not changed.", self.versions
         )
         self.name_field = Field(
             "New name",
@@ -111,6 +114,7 @@ class FinetunePanel(QWidget):
         self.discard.clicked.connect(self.discard_requested)
         self.resume.clicked.connect(self.resume_requested)
         self.forget.clicked.connect(self.forget_requested)
+        self.versions.clicked.connect(self.versions_requested)
 
     def build_form(self, kind: type) -> None:
         """Make the advanced settings from their dataclass; the time has a row of its own."""

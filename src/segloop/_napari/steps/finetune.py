@@ -51,6 +51,7 @@ class FinetuneStep(Step):
         panel.discard_requested.connect(self.discard)
         panel.resume_requested.connect(self.resume)
         panel.forget_requested.connect(self.forget)
+        panel.versions_requested.connect(self.show_versions)
         panel.minutes.valueChanged.connect(self._settings_changed.start)
         self.session.models_changed.connect(self._on_models)
         self.session.model_changed.connect(self._on_model)
@@ -303,6 +304,14 @@ class FinetuneStep(Step):
     def _base_of(self, path: Path) -> str:
         """The name of the model of which ``path`` is a version."""
         return next((info.name for info in self.session.models if path in (info.path, *info.path.parents)), self._base)
+
+    @guarded
+    def show_versions(self) -> None:
+        """Open the dock with the versions of all models."""
+        around, _ = self.viewer.window.add_plugin_dock_widget("napari-segloop", "Models", tabify=True)
+        # it may be there already, behind another one
+        around.show()
+        around.raise_()
 
     def stop(self) -> None:
         """End the training after its current step; what is trained is kept."""
