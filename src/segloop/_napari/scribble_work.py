@@ -24,10 +24,13 @@ def open_live(model: Path, image: Image) -> Generator[Event, None, LivePredictio
     """Load a model and prepare to predict an image; its pixels are the layer's own, and are copied first."""
     image = copied(image)
     with no_garbage_search():
+        from segloop.models.device import Precision
         from segloop.scribbling import LivePrediction
         from segloop.store import load_model
 
-    return LivePrediction(load_model(model), image)
+    loaded = load_model(model)
+    loaded.to(loaded.device, Precision.AUTO.resolve(loaded.device))
+    return LivePrediction(loaded, image)
     yield
 
 
