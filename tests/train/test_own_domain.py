@@ -20,8 +20,9 @@ from segloop.samples.own_domain import FOLDER, rehearsed_images, scored_images
 from segloop.store import load_model, save_model
 from segloop.train.augment import Augmentation
 from segloop.train.finetune import FinetuneSettings, finetune
-from segloop.train.own_domain import OwnDomain, OwnScores, Rehearsal, origin_of
+from segloop.train.own_domain import OwnDomain, OwnScores, Rehearsal, origin_of, rehearsal_share
 
+NAMES = ("nuclei-unet", "nuclei-maskrcnn")
 QUICK = FinetuneSettings(epochs=1, batch=1, crop=64, device=Device.CPU, learning_rate=1e-6)
 
 
@@ -109,7 +110,13 @@ def test_the_share_is_kept() -> None:
     assert drawn == [int(mixed(np.random.default_rng([0, n])).labels[0, 0]) for n in range(2000)]
 
 
-@pytest.mark.parametrize("name", ["nuclei-unet", "nuclei-maskrcnn"])
+def test_by_default_classes_are_rehearsed() -> None:
+    shares = [rehearsal_share(FinetuneSettings().rehearsal, load_model(name, Device.CPU).spec) for name in NAMES]
+    assert shares == [0.25, 0.0]
+    assert rehearsal_share(0.5, load_model(NAMES[1], Device.CPU).spec) == 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_rehearsed_is_as_the_model_sees_it(name: str) -> None:
     spec = load_model(name, Device.CPU).spec
     own = OwnDomain(spec, True)

@@ -33,7 +33,7 @@ from segloop.train.material import (
     read_set,
     typical_size,
 )
-from segloop.train.own_domain import OwnDomain, OwnScores
+from segloop.train.own_domain import OwnDomain, OwnScores, rehearsal_share
 from segloop.train.plan import count_learned, steps_per_epoch
 from segloop.train.record import entry_records, environment, schedule_record, set_record, weights_digest
 from segloop.train.regions import find_regions, split_regions
@@ -82,10 +82,11 @@ class FinetuneSettings:
     crop: int = setting(
         256, label="Crop", help="Side of a crop in pixels, as the network sees it.", least=32, most=2048
     )
-    rehearsal: float = setting(
-        0.0,
+    rehearsal: float | Auto = setting(
+        AUTO,
         label="Rehearsal",
-        help="Share of crops from bundled images of the kind that the bundled model was made for, lest it forget them.",
+        help="Share of crops from bundled images of the kind that the bundled model was made for, lest it forget them. "
+        "Auto takes a quarter for classes and none for objects.",
         least=0,
         most=0.9,
     )
@@ -265,7 +266,7 @@ def _train(
     steps = steps_per_epoch(len(train), batch)
     own = OwnDomain(old_spec, comparable)
     source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
-    draw = own.rehearse(source, settings.rehearsal, model.spec, crop, augmentation)
+    draw = own.rehearse(source, rehearsal_share(settings.rehearsal, model.spec), model.spec, crop, augmentation)
     pictures = Pictures()
 
     def score() -> HeldOutScores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,21 +108,21 @@ def count_class_pixels(training_set: TrainingSet, regions: Sequence[Region], cla
     return [int(count) for count in counts]
 
 
-def _reviewed_labels(training_set: TrainingSet, regions: Sequence[Region]) -> list[tuple[Region, np.ndarray]]:
+def _reviewed_labels(training_set: TrainingSet, regions: Sequence[Region]) -> Iterator[tuple[Region, np.ndarray]]:
     """The labels of the reviewed pixels of each region, one entry in memory at a time."""
-    found = []
+    by_entry: dict[str, list[Region]] = {}
+    for region in regions:
+        by_entry.setdefault(region.entry.id, []).append(region)
     for entry in training_set.entries:
-        own = [region for region in regions if region.entry.id == entry.id]
+        own = by_entry.get(entry.id, [])
         if not own:
             continue
         image, labels, reviewed = training_set.read(entry)
-        ndim = len(own[0].box)
-        for plane, own_labels, own_reviewed in iterate_planes(image, labels, reviewed, ndim):
+        for plane, own_labels, own_reviewed in iterate_planes(image, labels, reviewed, len(own[0].box)):
             for region in own:
                 if region.plane == plane:
                     trusted = np.asarray(own_reviewed[region.box], bool)
-                    found.append((region, np.asarray(own_labels[region.box])[trusted]))
-    return found
+                    yield region, np.asarray(own_labels[region.box])[trusted]
 
 
 def _missing(
