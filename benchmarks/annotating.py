@@ -7,16 +7,17 @@ error (``SLIP``), because what the model makes of a box depends on it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 
 import numpy as np
-from keystrokes import CLICK, OBJECT, THINK, Gesture, key, polygon, stroke
+from keystrokes import CLICK, OBJECT, drag, key, polygon, stroke
 from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import approximate_polygon, find_contours
+from trial import Tool, Trial
 
 from segloop.catalog import Mask
+from segloop.editing.outlining import claim, fill_outline
 from segloop.editing.shapes import MARGIN, grow, shrink, smooth
 from segloop.editing.splitting import split_by_line
 from segloop.errors import PromptError
@@ -34,58 +35,6 @@ STROKES = 6
 
 SPECK = 4
 """Pixels: what a stroke leaves or takes too much of is ignored below."""
-
-
-class Tool(Enum):
-    """What the mouse does; changing it is a key."""
-
-    ACCEPT = auto()
-    BOX = auto()
-    MERGE = auto()
-    CUT = auto()
-    CAMERA = auto()
-    BUCKET = auto()
-    ERASER = auto()
-    BRUSH = auto()
-    PICKER = auto()
-    POLYGON = auto()
-
-
-@dataclass
-class Trial:
-    """One way to put an object right, tried on a copy of the part of the labels around it."""
-
-    labels: np.ndarray
-    tool: Tool
-    gestures: list[Gesture] = field(default_factory=lambda: [THINK])
-    tools: list[Tool] = field(default_factory=list)
-    deleted: list[int] = field(default_factory=list)
-
-    def copy(self) -> Trial:
-        return Trial(self.labels.copy(), self.tool, list(self.gestures), list(self.tools), list(self.deleted))
-
-    def delete(self, number: int, tool: Tool) -> None:
-        """Delete a label by a click."""
-        self.do(CLICK, tool)
-        self.deleted.append(number)
-        self.labels[self.labels == number] = 0
-
-    def do(self, gesture: Gesture, tool: Tool | None = None) -> None:
-        """Count a gesture, made with a tool."""
-        if tool is not None and tool is not self.tool:
-            self.gestures.append(key(tool.name.lower()))
-            self.tool = tool
-        if tool is not None:
-            self.tools.append(tool)
-        self.gestures.append(gesture)
-
-    @property
-    def actions(self) -> int:
-        return sum(gesture.actions for gesture in self.gestures)
-
-    @property
-    def seconds(self) -> float:
-        return sum(gesture.seconds for gesture in self.gestures)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,20 +183,29 @@ def erased_apart(task: Task, trial: Trial) -> Iterator[Trial]:
 
 @dataclass(frozen=True, eq=False)
 class Assistance:
-    """What the model offers for one image: its hidden candidates, and boxes filled."""
+    """What the model offers for one image: its hidden candidates, and boxes filled.
+
+    ``outline`` is where its slider stands, and ``drawn``, integers (Y, X), what the sliders show.
+    """
 
     live: LiveLabels
     prompter: Prompter
     rng: np.random.Generator
+    outline: float
+    drawn: np.ndarray
 
 
 def segloop_trials(task: Task, start: Trial, help: Assistance) -> Iterator[Trial]:
     """All ways to put an object right with SegLoop's tools that this annotator knows."""
     doomed = [number for number in (task.own, *task.pieces) if number]
-    cleared = start.copy()
-    for number in doomed:
-        cleared.delete(number, Tool.ACCEPT)
-    yield from offered(task, cleared, help)
+    yield from outlined(task, start, help)
+    # objects of the model that lie mostly under what is added make way for it
+    yield from offered(task, start, help)
+    if doomed:
+        cleared = start.copy()
+        for number in doomed:
+            cleared.delete(number, Tool.ACCEPT)
+        yield from offered(task, cleared, help)
     if task.own:
         for change in (grow, shrink, smooth):
             yield from reshaped(task, start.copy(), change)
@@ -262,8 +220,9 @@ def segloop_trials(task: Task, start: Trial, help: Assistance) -> Iterator[Trial
             yield from reshaped(task, joined.copy(), change, selected=True)
     if task.covering:
         yield from cut_apart(task, start.copy())
-        freed = cleared.copy()
-        freed.delete(task.covering, Tool.ACCEPT)
+        freed = start.copy()
+        for number in (*doomed, task.covering):
+            freed.delete(number, Tool.ACCEPT)
         yield from offered(task, freed, help)
 
 
@@ -272,23 +231,23 @@ def offered(task: Task, start: Trial, help: Assistance) -> Iterator[Trial]:
     row, column = task.middle
     place = (row + task.corner[0], column + task.corner[1])
     hidden = help.live.hidden_at(0, *place)
-    if hidden is not None:
+    if hidden is not None and not start.labels[row, column]:
         trial = start.copy()
         trial.do(CLICK, Tool.ACCEPT)
-        added(task, trial, help.live.catalog.mask(hidden))
+        added(task, trial, help.live.catalog.mask(hidden), help)
         yield from retouched(task, trial, task.free, picked=True)
     trial = start.copy()
     trial.do(CLICK, Tool.BOX)
-    added(task, trial, help.prompter.fill_at(0, *place)[0])
+    added(task, trial, help.prompter.fill_at(0, *place, help.outline)[0], help)
     yield from retouched(task, trial, task.free, picked=True)
     rows, columns = np.flatnonzero(task.inside.any(axis=1)), np.flatnonzero(task.inside.any(axis=0))
     low, high = np.array([columns[0], rows[0]]), np.array([columns[-1] + 1, rows[-1] + 1])
     slip = help.rng.normal(0, SLIP, 4) * np.tile(high - low, 2)
     box = np.concatenate([low, high]) + slip + np.tile(task.corner[::-1], 2)
     trial = start.copy()
-    trial.do(stroke("box", float(np.hypot(*(high - low))) * task.scale), Tool.BOX)
+    trial.do(drag("box"), Tool.BOX)
     try:
-        added(task, trial, help.prompter.fill(0, box))
+        added(task, trial, help.prompter.fill(0, box, 1, help.outline), help)
     except PromptError:
         return
     for change in (grow, shrink):
@@ -297,16 +256,42 @@ def offered(task: Task, start: Trial, help: Assistance) -> Iterator[Trial]:
     yield from retouched(task, trial, task.free, picked=True)
 
 
-def added(task: Task, trial: Trial, mask: Mask) -> None:
-    """Put what the model found onto the background of the window."""
+def outlined(task: Task, start: Trial, help: Assistance) -> Iterator[Trial]:
+    """The whole object anew, by a stroke around it."""
+    trial = start.copy()
+    line = outlines(task.inside)
+    trial.do(stroke("outline", perimeter(line) * task.scale), Tool.OUTLINE)
+    rows, columns, inside = fill_outline(line - 1, trial.labels.shape)
+    block = trial.labels[rows, columns]
+    under = np.unique(block[inside]).tolist()
+    areas = {number: int(np.count_nonzero(trial.labels == number)) for number in under}
+    drawn = help.drawn[task.corner[0] :, task.corner[1] :][: trial.labels.shape[0], : trial.labels.shape[1]]
+    edited = [number for number in under if not np.array_equal(trial.labels == number, drawn == number)]
+    found = claim(inside, block, areas, edited)
+    trial.labels[np.isin(trial.labels, found.replaced)] = 0
+    block[found.taken] = found.number or task.free
+    yield from retouched(task, trial, found.number or task.free, picked=True)
+
+
+def added(task: Task, trial: Trial, mask: Mask, help: Assistance) -> None:
+    """Put what the model found into the window, as the window of SegLoop does.
+
+    It takes the background, and the place of untouched objects of the model of which more than half lies in it.
+    """
     top, left = mask.area.rows.start - task.corner[0], mask.area.columns.start - task.corner[1]
     rows, columns = np.nonzero(mask.inside)
     rows, columns = rows + top, columns + left
     height, width = trial.labels.shape
     within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    rows, columns = rows[within], columns[within]
-    free = trial.labels[rows, columns] == 0
-    trial.labels[rows[free], columns[free]] = task.free
+    new = np.zeros(trial.labels.shape, bool)
+    new[rows[within], columns[within]] = True
+    drawn = help.drawn[task.corner[0] :, task.corner[1] :][:height, :width]
+    for other in np.unique(trial.labels[new]).tolist():
+        own = trial.labels == other
+        untouched = np.array_equal(own, drawn == other)
+        if untouched and np.count_nonzero(own & new) > np.count_nonzero(own) / 2:
+            trial.labels[own] = 0
+    trial.labels[new & (trial.labels == 0)] = task.free
 
 
 def reshaped(task: Task, trial: Trial, change: object, selected: bool = False, number: int = 0) -> Iterator[Trial]:

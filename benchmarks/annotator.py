@@ -5,9 +5,9 @@
 A scripted annotator, who knows the reference, corrects what a model made of images that it was not trained on, until
 each object of the reference has a label of IoU 0.8 (``--iou``) and there is no other label. For each object that is
 not right yet it tries all ways it knows (``annotating.py``) with the real functions of SegLoop's core on the real
-candidates and features, and takes the one with the fewest actions (of those, the quickest). It may use napari's
-tools in both cases. What it will draw anew is deleted first; objects that the same tool puts right are done one after
-another.
+candidates and features, and takes the one with the fewest actions (of those, the quickest; with ``--spare seconds``
+the quickest). It may use napari's tools in both cases. What it will draw anew is deleted first; objects that the same
+tool puts right are done one after another.
 
 An action is a key, a click, or a stroke with the button held (a polygon: one for each corner, one to end). Changing
 the tool is a key. Seconds are those of the keystroke-level model (``keystrokes.py``). Looking for what is wrong
@@ -34,6 +34,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ from annotating import (
     napari_trials,
     segloop_trials,
 )
-from keystrokes import CLICK, Gesture, key, stroke
+from keystrokes import CLICK, KEY, Gesture, drag, key
 from reviewing import Corrected, read_set, segment_set
 from scipy import ndimage
 
@@ -65,14 +66,21 @@ SMALLEST = 20
 ROUNDS = 3
 """How often all objects are gone through: putting one right may spoil its neighbour."""
 
-SLIDER_CENTIMETERS = 3.0
-
 SLIDERS: dict[str, tuple[float, ...]] = {
     "score": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "min_area": (8, 16, 32, 64, 128, 256, 512),
     "overlap": (0.2, 0.3, 0.4, 0.5, 0.6),
+    "outline": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 }
 """Where the annotator tries them."""
+
+
+class Goal(Enum):
+    """What the annotator spares first."""
+
+    ACTIONS = "actions"
+    SECONDS = "seconds"
+
 
 Ways = Callable[[Task, Trial], Iterator[Trial]]
 
@@ -107,7 +115,12 @@ def wrong_ones(reference: np.ndarray, labels: np.ndarray, enough: float) -> tupl
 
 
 def correct(
-    reference: np.ndarray, labels: np.ndarray, enough: float, ways: Ways, deleting: tuple[Tool, Sequence[Gesture]]
+    reference: np.ndarray,
+    labels: np.ndarray,
+    enough: float,
+    ways: Ways,
+    deleting: tuple[Tool, Sequence[Gesture]],
+    goal: Goal = Goal.ACTIONS,
 ) -> Work:
     """Put everything right.
 
@@ -121,6 +134,7 @@ def correct(
         Gives the trials for a task.
     deleting : (Tool, gestures)
         The tool that deletes an object by a click, and what is to be done once before.
+    goal : Goal
     """
     missed, extra = wrong_ones(reference, labels, enough)
     work = Work(int(len(np.unique(reference)) - 1), len(missed), len(extra))
@@ -128,13 +142,15 @@ def correct(
     boxes = ndimage.find_objects(reference)
     for _ in range(ROUNDS):
         tool = delete(labels, nowhere(reference, labels, extra), tool, deleting, work)
-        planned = {number: best_way(reference, labels, number, boxes, scale, enough, ways, None) for number in missed}
+        planned = {
+            number: best_way(reference, labels, number, boxes, scale, enough, ways, None, goal) for number in missed
+        }
         # what is to be drawn anew is deleted first, all with one tool
         doomed = {label for _, trial in planned.values() if trial is not None for label in trial.deleted}
         tool = delete(labels, sorted(doomed), tool, deleting, work)
         order = {number: trial.tools[-1].value for number, (_, trial) in planned.items() if trial is not None}
         for number in sorted(order, key=lambda number: (order[number], number)):
-            window, best = best_way(reference, labels, number, boxes, scale, enough, ways, tool)
+            window, best = best_way(reference, labels, number, boxes, scale, enough, ways, tool, goal)
             if best is not None:
                 labels[window], tool = best.labels, best.tool
                 work.gestures += best.gestures
@@ -156,8 +172,9 @@ def best_way(
     enough: float,
     ways: Ways,
     tool: Tool | None,
+    goal: Goal,
 ) -> tuple[tuple[slice, slice], Trial | None]:
-    """The way with the fewest actions to put an object right, and its window; None if it is right, or nothing helps.
+    """The best way to put an object right, and its window; None if it is right, or nothing helps.
 
     With ``tool`` None, each way has its first tool in hand already.
     """
@@ -167,9 +184,10 @@ def best_way(
         return window, None
     fitting = [trial for trial in ways(task, start) if task.done(trial.labels) and spares(task, start, trial)]
 
-    def cost(trial: Trial) -> tuple[int, float]:
+    def cost(trial: Trial) -> tuple[float, float]:
         given = tool is None and trial.tools[0] is not Tool.CAMERA
-        return trial.actions - given, trial.seconds
+        both = (trial.actions - given, trial.seconds - given * KEY)
+        return both if goal is Goal.ACTIONS else both[::-1]
 
     return window, min(fitting, key=cost, default=None)
 
@@ -245,12 +263,12 @@ def task_of(
     return window, task
 
 
-def by_napari(item: Corrected, enough: float) -> Work:
+def by_napari(item: Corrected, enough: float, goal: Goal) -> Work:
     """Correct an image with napari's tools alone."""
-    return correct(item.reference, item.labels.copy(), enough, napari_trials, (Tool.BUCKET, [key("background")]))
+    return correct(item.reference, item.labels.copy(), enough, napari_trials, (Tool.BUCKET, [key("background")]), goal)
 
 
-def by_segloop(item: Corrected, enough: float, model: object) -> Work:
+def by_segloop(item: Corrected, enough: float, model: object, goal: Goal) -> Work:
     """Correct an image with all tools."""
     assert isinstance(item.found, Candidates)
     settings = segloop.SegmentSettings()
@@ -264,22 +282,25 @@ def by_segloop(item: Corrected, enough: float, model: object) -> Work:
         tried = []
         for place in places:
             moved = replace(now, **{name: place})
-            drawn = item.found.paste(moved.score, moved.overlap, moved.min_area)[0][0].astype(np.int64)
+            found = item.found.outlined(moved.outline)
+            drawn = found.paste(moved.score, moved.overlap, moved.min_area)[0][0].astype(np.int64)
             tried.append((sum(map(len, wrong_ones(item.reference, drawn, enough))), place, moved, drawn))
         wrong, _, moved, drawn = min(tried, key=lambda trial: trial[:2])
         # moving it is an action itself
         if wrong < fewest - 1:
             fewest, now, labels = wrong, moved, drawn
-            slider.append(stroke(f"slider {name}", SLIDER_CENTIMETERS))
-    live = LiveLabels(item.found, now)
-    help = Assistance(live, Prompter(model, item.image, settings), np.random.default_rng(0))  # type: ignore[arg-type]
+            slider.append(drag(f"slider {name}"))
+    live = LiveLabels(item.found.outlined(now.outline), replace(now, outline=0.5))
+    prompter = Prompter(model, item.image, settings)  # type: ignore[arg-type]
+    help = Assistance(live, prompter, np.random.default_rng(0), now.outline, labels.copy())
 
     def ways(task: Task, start: Trial) -> Iterator[Trial]:
         yield from segloop_trials(task, start, help)
         yield from napari_trials(task, start)
 
-    work = correct(item.reference, labels, enough, ways, (Tool.ACCEPT, []))
-    work.gestures = [*slider, *work.gestures]
+    work = correct(item.reference, labels, enough, ways, (Tool.ACCEPT, []), goal)
+    # sliders are where the run was begun; the tools are in the next tab
+    work.gestures = [*slider, *([CLICK] if slider or work.gestures else []), *work.gestures]
     return work
 
 
@@ -300,8 +321,10 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=10)
     parser.add_argument("--every", type=int, default=1, help="take every n-th image only")
     parser.add_argument("--iou", type=float, default=0.8)
+    parser.add_argument("--spare", choices=[goal.value for goal in Goal], default=Goal.ACTIONS.value)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    goal = Goal(options.spare)
     rows = []
     for folder, name in (pair.split(":") for pair in options.sets):
         model = segloop.load_model(name)
@@ -310,8 +333,8 @@ def main() -> None:
         begun = time.perf_counter()
         for item in segment_set(images, name):
             item = Corrected(item.name, item.image, without_specks(item.reference), item.labels, item.found)
-            works["napari"].append(by_napari(item, options.iou))
-            works["SegLoop"].append(by_segloop(item, options.iou, model))
+            works["napari"].append(by_napari(item, options.iou, goal))
+            works["SegLoop"].append(by_segloop(item, options.iou, model, goal))
             print(f"{folder} {item.name}", *(w[-1].actions for w in works.values()), file=sys.stderr)
         print(f"{folder}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
         missed = sum(work.missed for work in works["napari"])

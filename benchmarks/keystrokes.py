@@ -56,6 +56,11 @@ def stroke(name: str, centimeters: float) -> Gesture:
     return Gesture(name, 1, segments, POINT + 2 * BUTTON + drawing)
 
 
+def drag(name: str) -> Gesture:
+    """The mouse is moved to where something begins, and with the button held to where it ends, on whatever way."""
+    return Gesture(name, 1, 1, 2 * POINT + 2 * BUTTON)
+
+
 def polygon(corners: int, centimeters: float) -> Gesture:
     """A click at each corner, and a double click to end."""
     drawing = DRAW_SEGMENT * corners + DRAW_CENTIMETER * centimeters

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from annotating import Tool, napari_trials
 from annotator import correct, wrong_ones
-from keystrokes import CLICK, key, polygon, stroke
+from keystrokes import CLICK, drag, key, polygon, stroke
 from review_order import Queue
 
 DELETING = (Tool.BUCKET, [key("background")])
@@ -35,6 +35,9 @@ def test_costs_by_hand():
     line = stroke("line", 1.5)
     assert (line.actions, line.movements) == (1, 2)
     assert line.seconds == pytest.approx(1.1 + 0.2 + 1.8 + 0.24)
+    # pointing twice, pressing, releasing
+    box = drag("box")
+    assert (box.actions, box.movements, box.seconds) == (1, 1, pytest.approx(2.4))
     square = polygon(4, 8.0)
     assert square.actions == 5
     assert square.seconds == pytest.approx(1.1 + 0.2 * 6 + 3.6 + 1.28)
