@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -20,12 +21,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from nuclei_data import NucleiImage, read_nuclei
+from skimage.transform import resize
 
 import segloop
 from segloop.labels import Task
 from segloop.metrics import class_scores, instance_scores
 
 COLUMNS = ("AP50", "AP70", "AP90", "mean AP", "Dice", "s/MP")
+
+
+def magnified(item: NucleiImage, factor: float) -> NucleiImage:
+    """Interpolate an image and its labels to ``factor`` times their sides; the model is not told."""
+    if factor == 1:
+        return item
+    pixels = np.asarray(item.image.data)
+    shape = tuple(round(n * factor) for n in item.labels.shape)
+    large = resize(pixels, shape + pixels.shape[2:], order=1, anti_aliasing=factor < 1, preserve_range=True)
+    labels = resize(item.labels, shape, order=0, anti_aliasing=False, preserve_range=True)
+    image = segloop.Image(np.rint(large).astype(pixels.dtype), item.image.axes, name=item.id)
+    return replace(item, image=image, labels=labels.astype(item.labels.dtype))
 
 
 def score(images: list[NucleiImage], model: object, settings: segloop.SegmentSettings) -> dict[str, float]:
@@ -59,7 +73,11 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--score", type=float, default=None, help="threshold; the model's own by default")
-    parser.add_argument("--zoom", type=float, default=1.0, help="enlarge the images by this factor")
+    parser.add_argument("--zoom", type=float, default=1.0, help="have the model enlarge the images by this")
+    parser.add_argument(
+        "--magnify", type=float, default=1.0, help="interpolate the images to this many times their side"
+    )
+    parser.add_argument("--largest", type=int, default=0, help="only images whose sides are at most this many pixels")
     parser.add_argument("--flips", action="store_true", help="look at each image four ways")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image only, for a quick look")
     parser.add_argument("--fold", type=int, required=True)
@@ -73,7 +91,10 @@ def main() -> None:
     if options.zoom != 1.0:
         changes["object_size"] = model.spec.object_size / options.zoom
     settings = segloop.SegmentSettings(**changes)
-    images = read_nuclei(options.data, {options.fold})[:: options.every]
+    images = read_nuclei(options.data, {options.fold})
+    if options.largest:
+        images = [item for item in images if max(item.labels.shape) <= options.largest]
+    images = [magnified(item, options.magnify) for item in images[:: options.every]]
     groups = {"all": images}
     for name in sorted({item.modality for item in images}):
         groups[name] = [item for item in images if item.modality == name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage.transform import resize
@@ -48,3 +50,19 @@ def test_an_image_of_small_objects_is_enlarged() -> None:
 def test_an_image_of_the_usual_size_is_left_alone(name: str) -> None:
     image = load_sample("fluorescence")
     assert not segloop.segment(segloop.load_model(name), image).notices
+
+
+def test_an_image_of_large_objects_is_reduced() -> None:
+    """Nuclei of 100 pixels: too few of them lie in the smaller window."""
+    image, labels = load_sample("fluorescence"), load_reference("fluorescence")
+    part = np.s_[:160, :160]
+    pixels = resize(image.data[part], (800, 800), order=1, preserve_range=True)
+    large = Image(np.rint(pixels).astype(image.data.dtype), "YX")
+    reference = np.kron(labels.data[part], np.ones((5, 5), labels.data.dtype))
+    model = segloop.load_model("nuclei-unet")
+    settings = segloop.SegmentSettings(instances=True)
+    alone = segloop.segment(model, large, replace(settings, object_size=model.spec.object_size))
+    chosen = segloop.segment(model, large, settings)
+    assert any("reduced" in notice for notice in chosen.notices)
+    found = instance_scores(reference, np.asarray(chosen.labels.data)).ap(0.5)
+    assert found > instance_scores(reference, np.asarray(alone.labels.data)).ap(0.5) + 0.05

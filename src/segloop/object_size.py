@@ -18,15 +18,15 @@ from segloop.parting import part
 from segloop.planning import Plan
 from segloop.tiling import Tile
 
-WINDOW = 256
-"""Side of the window in network pixels."""
+WINDOWS = (256, 512)
+"""Sides of the window in network pixels: the second one is looked at if the first holds too few objects."""
 GRID = 3
 """The window is the liveliest of so many times so many, evenly spread."""
 FEWEST = 5
 """Fewer objects say nothing about the typical one."""
 SURE = 0.5
 """Least score of an object that is measured."""
-SMALL, LARGE = 0.55, 6.0
+SMALL, LARGE = 0.55, 3.5
 """An image is scaled if its objects' typical diameter, relative to the model's, is below the one or above the other."""
 MOST = 4.0
 """No image is enlarged or reduced more than this."""
@@ -57,7 +57,10 @@ def fitting_zoom(model: Segmenter, image: Image, plan: Plan) -> float:
     if spec.ndim != 2 or not spec.object_size or plan.is_blank:
         return 1.0
     _, block = next(iter(image.blocks(2)))
-    found = _diameters(model, plan.read(block, _liveliest(plan, block)))
+    found = np.zeros(0)
+    for smaller, side in itertools.pairwise((0, *WINDOWS)):
+        if len(found) < FEWEST and max(plan.scaled) > smaller:
+            found = _diameters(model, plan.read(block, _liveliest(plan, block, side)))
     if len(found) < FEWEST:
         return 1.0
     relative = typical_diameter(found) / spec.object_size
@@ -91,9 +94,9 @@ def smallest_area(object_size: float, zoom: float) -> int:
     return max(1, round(SMALLEST_SHARE * np.pi / 4 * (object_size / zoom) ** 2))
 
 
-def _liveliest(plan: Plan, block: Image) -> Tile:
-    """Of windows spread over a plane that whose intensities vary most: there is something in it."""
-    sides = [min(WINDOW, -(-n // plan.divisor) * plan.divisor) for n in plan.scaled]
+def _liveliest(plan: Plan, block: Image, most: int) -> Tile:
+    """Of windows with sides of ``most``, spread over a plane, that whose intensities vary most: it holds something."""
+    sides = [min(most, -(-n // plan.divisor) * plan.divisor) for n in plan.scaled]
     starts = [
         sorted(set(np.linspace(0, max(0, n - side), GRID).astype(int).tolist())) for n, side in zip(plan.scaled, sides)
     ]
