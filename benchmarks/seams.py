@@ -5,7 +5,8 @@
 Labels from tiles of several sizes are compared with those of one tile that holds the whole image, on
 
 - nuclei: the bundled fluorescence sample beside its mirror images, the objects about 20 pixels wide;
-- large: its upper left quarter, enlarged 4 times without telling the model: objects larger than the overlap of tiles.
+- large: its upper left quarter, enlarged 4 times; the model reduces it by itself, as it does for any user;
+- large, not reduced: the same with the model's own object size as a setting: objects as large as the overlap of tiles.
 
 Columns: objects; same object, the share with a partner of IoU >= 0.9; same pixels, the share that is foreground in both
 or neither; split and joined, objects of which the tiles make two or more, and the reverse (each with more than half
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def enlarged() -> segloop.Image:
     pixels = np.asarray(load_sample("fluorescence").data)
     quarter = torch.from_numpy(pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2].astype(np.float32))
     larger = torch.nn.functional.interpolate(quarter[None, None], scale_factor=ENLARGED, mode="bilinear")
-    return segloop.Image(larger[0, 0].round().numpy().astype(pixels.dtype), "YX", name="large")
+    return segloop.Image(larger[0, 0].round().numpy().astype(pixels.dtype), "YX")
 
 
 def most_overlapped(labels: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,19 +108,21 @@ def compare(reference: np.ndarray, labels: np.ndarray, tiles: list[Tile]) -> dic
     }
 
 
-def measure(model: Any, name: str, image: segloop.Image) -> list[dict[str, Any]]:
+def measure(
+    model: Any, name: str, image: segloop.Image, title: str, base: segloop.SegmentSettings
+) -> list[dict[str, Any]]:
     """Segment one image with tiles of all sizes, the whole image first."""
     whole = -(-max(image.shape) // 32) * 32
     reference, rows = None, []
     for tile in (whole, *(tile for tile in TILES if tile < whole)):
         started = time.perf_counter()
-        settings = segloop.SegmentSettings(tile=tile, instances=name.endswith("unet"))
+        settings = replace(base, tile=tile, instances=name.endswith("unet"))
         labels = np.asarray(segloop.segment(model, image, settings).labels.data)
         seconds = time.perf_counter() - started
         reference = labels if reference is None else reference
         side = tile // model.divisor * model.divisor
         tiles = plan_tiles(image.shape, (side,) * 2, (min(model.spec.halo, side // 4),) * 2, (model.divisor,) * 2)
-        row = {"image": image.name, "model": name, "tile": tile, "whole": tile == whole}
+        row = {"image": title, "model": name, "tile": tile, "whole": tile == whole}
         rows.append(row | compare(reference, labels, tiles) | {"seconds": seconds})
         print(as_line(rows[-1]), flush=True)
     return rows
@@ -139,15 +143,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    images = [mosaic(), enlarged()]
-    for image in images:
-        print(f"{image.name}: {image.shape[0]} × {image.shape[1]} pixels")
+    images = {"nuclei": mosaic(), "large": enlarged(), "large, not reduced": enlarged()}
+    for title, image in images.items():
+        print(f"{title}: {image.shape[0]} × {image.shape[1]} pixels")
     print("| image | model | tile | objects | same object (IoU ≥ 0.9) | same pixels | split | joined | cut | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in ("nuclei-unet", "nuclei-maskrcnn"):
         model = segloop.load_model(name)
-        for image in images:
-            rows.extend(measure(model, name, image))
+        for title, image in images.items():
+            own = segloop.SegmentSettings(object_size=model.spec.object_size)
+            settings = own if title.endswith("not reduced") else segloop.SegmentSettings()
+            rows.extend(measure(model, name, image, title, settings))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
 

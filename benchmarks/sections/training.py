@@ -1,19 +1,21 @@
-"""RoIAlign, and a training step of the small Mask R-CNN, with SegLoop's and with torchvision's kernel."""
+"""RoIAlign and a training step of the small Mask R-CNN: SegLoop's, with torchvision's kernel, and torchvision's own."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from engine import Setup, untrained
+from peers.torchvision_stock import build_stock
 from report import table
 from timing import Seconds, interleaved, timed
 from torch import Tensor, nn
-from torchvision.ops import roi_align
+from torchvision.ops import masks_to_boxes, roi_align
 
+from segloop.models import device
 from segloop.models.protocol import Example
 from segloop.models.roi_align import PyramidRoIAlign
 
@@ -22,6 +24,8 @@ CHANNELS = 64
 BOXES = {"box head, 7 × 7": (7, 96), "mask head, 14 × 14": (14, 32)}
 """Cells per side, and boxes per crop: what a training step of the small Mask R-CNN pools."""
 OURS, THEIRS = "SegLoop", "torchvision"
+TRAINED = "as it is trained"
+STOCK = "torchvision maskrcnn_resnet50_fpn"
 
 
 class TorchvisionRoIAlign(nn.Module):
@@ -110,11 +114,28 @@ def _steps(setup: Setup) -> dict[str, Any]:
     other = copy.deepcopy(model)
     for part in ("box_roi_pool", "mask_roi_pool"):
         setattr(other.module.roi_heads, part, TorchvisionRoIAlign(getattr(other.module.roi_heads, part)))
-    works = {who: _step(own, examples) for who, own in ((OURS, model), (THEIRS, other))}
+    stock = build_stock(CROP).train()
+    targets = [stock_target(example.labels) for example in examples]
+    images = [example.image for example in examples]
+    fast = torch.bfloat16 if device.has_fast_bfloat16(torch.device("cpu")) else torch.float32
+
+    def losses_as_trained() -> Tensor:
+        # as segloop.train.fit does it
+        with torch.autocast("cpu", fast, enabled=fast is not torch.float32):
+            return total(model.losses(examples))
+
+    works = {
+        TRAINED: _step(model.module, losses_as_trained),
+        OURS: _step(model.module, lambda: total(model.losses(examples))),
+        THEIRS: _step(other.module, lambda: total(other.losses(examples))),
+        STOCK: _step(stock, lambda: total(stock(images, targets))),
+    }
     timings = interleaved(works, max(3, setup.repeats), say=lambda line: setup.say(f"training: step: {line}"))
     return {
         "seconds": {who: timing.to_json() for who, timing in timings.items()},
         "times": timings[OURS].ratio(timings[THEIRS]),
+        "times_stock": timings[OURS].ratio(timings[STOCK]),
+        "times_stock_as_trained": timings[TRAINED].ratio(timings[STOCK]),
         "objects": sum(len(np.unique(example.labels)) - 1 for example in examples),
     }
 
@@ -130,12 +151,26 @@ def training_crops(image: np.ndarray, labels: np.ndarray) -> list[Example]:
     return crops
 
 
-def _step(model: Any, examples: list[Example]) -> Any:
-    model.module.train()
-    optimizer = torch.optim.AdamW(model.module.parameters(), lr=1e-4)
+def stock_target(labels: Tensor) -> dict[str, Tensor]:
+    """Objects of int64 (Y, X) as torchvision takes them: boxes, classes, masks."""
+    numbers = torch.unique(labels)
+    masks = labels == numbers[numbers > 0][:, None, None]
+    boxes = masks_to_boxes(masks)
+    boxes[:, 2:] += 1
+    return {"boxes": boxes, "labels": torch.ones(len(masks), dtype=torch.int64), "masks": masks.to(torch.uint8)}
+
+
+def total(losses: Mapping[str, Tensor]) -> Tensor:
+    """The sum of a model's losses."""
+    return torch.stack(list(losses.values())).sum()
+
+
+def _step(module: nn.Module, losses: Callable[[], Tensor]) -> Callable[[], Seconds]:
+    module.train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
 
     def work() -> None:
-        loss = sum(model.losses(examples).values())
+        loss = losses()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -162,4 +197,10 @@ def markdown(result: dict[str, Any]) -> str:
     step = result["step"]
     seconds = [step["seconds"][who]["wall"] for who in (OURS, THEIRS)]
     rows.append(["training step, small Mask R-CNN", *(f"{s * 1e3:.0f}" for s in seconds), f"{step['times']:.1f}", "–"])
+    stock = f"{step['seconds'][STOCK]['wall'] * 1e3:.0f}"
+    for what, who, ratio in (
+        ("beside stock maskrcnn_resnet50_fpn", OURS, step["times_stock"]),
+        (f"the same, {TRAINED}", TRAINED, step["times_stock_as_trained"]),
+    ):
+        rows.append([f"training step, {what}", f"{step['seconds'][who]['wall'] * 1e3:.0f}", stock, f"{ratio:.1f}", "–"])
     return table(["batch 4 of 256 × 256 pixels", "SegLoop ms", "torchvision ms", "times", "largest difference"], rows)
