@@ -18,11 +18,15 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Stroke:
-    """Seconds from the release of the button to the first part and to all of the prediction; longest stall."""
+    """Seconds from the release of the button to the first part and to all of the prediction; longest stall.
+
+    ``cpu`` are the processor's seconds in all threads, drawing the window included.
+    """
 
     first: float
     refreshed: float
     stall: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def draw_strokes(pixels: np.ndarray, wanted: np.ndarray, classes: Sequence[str],
     step, panel = dock.scribble_step, dock.scribble
     pump(until=panel.start.isEnabled)
     dock.tabs.setCurrentIndex(2)
+    dock.scribble_fold.expand(animate=False)
     viewer.scene.camera.zoom = viewer.window._qt_viewer.canvas.size[1] / 1000
     viewer.scene.camera.center = (0, 520, 520)
     pump(1)
@@ -80,12 +85,13 @@ def draw_strokes(pixels: np.ndarray, wanted: np.ndarray, classes: Sequence[str],
         pump(0.3)
         before = step.refreshes
         drawn.clear()
+        used = time.process_time()
         released = _drag(viewer, step.layer, (place[0], place[1] - reach), (place[0], place[1] + reach))
         rest(before)
         # of the first strokes there is nothing, or not all classes, to be predicted
         if number >= len(classes):
-            end = max(drawn, default=time.perf_counter())
-            strokes.append(Stroke(min(drawn, default=end) - released, end - released, heart.longest(released)))
+            used = time.process_time() - used
+            strokes.append(Stroke(min(drawn) - released, max(drawn) - released, heart.longest(released), used))
     before, start = step.refreshes, time.perf_counter()
     viewer.scene.camera.center = (0, 1500, 1500)
     rest(before)
