@@ -134,7 +134,7 @@ def numbers(regions: list[Region]) -> list[int]:
         ([0.1, 0.9], None, [0]),
         ([0.8, 0.9], None, [0]),  # none below the share: the lowest
         ([0.1, 0.2], None, [0]),  # all below it: the highest is trained on
-        ([0.1, 0.2, 0.3, 0.9], None, [0, 1]),
+        ([0.1, 0.2, 0.3, 0.9], None, [0]),  # no more than the share of few
         ([0.5, 0.1, 0.6], [True, False, True], [0, 1]),  # an empty region scores nothing: one with objects is added
         ([0.1, 0.2, 0.6], [True, True, False], [0]),  # an empty region teaches little: one with objects is taken back
         ([0.5, 0.6], [False, False], [0]),

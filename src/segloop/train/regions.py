@@ -21,6 +21,9 @@ BLOCK = 128
 OBJECTS_ACROSS = 3
 """So many typical objects fit along a block's side; those that its border cuts are neither learned nor scored."""
 
+FEW = 8
+"""Of fewer regions chance may hold out most, which are then missed where they are needed."""
+
 SMALLEST = 16
 """Blocks with fewer reviewed pixels than this are left out."""
 
@@ -86,8 +89,8 @@ def split_regions(
 
     A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
     mended: of two or more regions at least one is held out and one is trained on, if possible with objects; no more
-    than twice the share is held out, though chance would have it. ``known`` tells of a region whether the model has
-    learned it before: such are trained on again, as long as there are others to hold out.
+    than the share, rounded up, is held out, though chance would have it. ``known`` tells of a region whether the model
+    has learned it before: such are trained on again, as long as there are others to hold out.
 
     Returns
     -------
@@ -99,7 +102,8 @@ def split_regions(
     if share <= 0 or len(regions) < 2 or len(full) == 1:
         return list(regions), []
     held_out = [region for region in ordered if region.chance < share and not known(region)]
-    held_out = held_out[: max(1, round(2 * share * len(regions)))]
+    if len(regions) < FEW:
+        held_out = held_out[: math.ceil(share * len(regions))]
     if len(full) > 1 and not any(region.objects for region in held_out):
         held_out.append(full[0])
     if not held_out:
