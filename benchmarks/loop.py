@@ -43,7 +43,7 @@ from statistics import mean
 
 import numpy as np
 import torch
-from annotator import by_napari, by_segloop, without_specks
+from annotator import Goal, by_napari, by_segloop, without_specks
 from domains import DOMAINS, Domain
 from places import SIDE, Place, annotated
 from report import machine, table
@@ -274,13 +274,13 @@ class Loop:
             reference = without_specks(np.unique(item.reference[place.box], return_inverse=True)[1].reshape(SIDE, SIDE))
             objects += int(reference.max())
             nothing = Corrected(place.image, image, reference, np.zeros((SIDE, SIDE), np.int64), _NOTHING)
-            anew = by_napari(nothing, ENOUGH).actions
+            anew = by_napari(nothing, ENOUGH, Goal.ACTIONS).actions
             empty += anew
             result = segment(model, image, SegmentSettings())
             labels = np.asarray(result.labels.data).astype(np.int64)
             found = Corrected(place.image, image, reference, labels, result.candidates)
             # who sees that it is quicker begins with an empty layer
-            actions += min(by_segloop(found, ENOUGH, model).actions, anew)
+            actions += min(by_segloop(found, ENOUGH, model, Goal.ACTIONS).actions, anew)
         return {"objects": objects, "actions": actions, "actions from an empty layer": empty}
 
 
