@@ -346,8 +346,8 @@ def finetune_model(
 
 def follow_training(training: TrainingFolder, stop: Callable[[], bool]) -> Generator[Event, None, Finetuned]:
     """Follow a training that is at work in its own process, or begin it, or go on with it; save what got better."""
-    from segloop.versions import save_result
     from segloop.trainings import follow
+    from segloop.versions import save_result
 
     result = yield from follow(training, stop)
     name = training.order.name
@@ -360,6 +360,7 @@ def follow_training(training: TrainingFolder, stop: Callable[[], bool]) -> Gener
 
 def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
     """Save a model that did not get better, because the user insists."""
+    from segloop.versions import save_result
 
     saved = save_result(finetuned.result, finetuned.name)
     if finetuned.training is not None:
@@ -371,7 +372,6 @@ def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
 def export_labels(
     labels: Labels,
     path: Path,
-    from segloop.versions import save_result
     objects: pd.DataFrame | None,
     provenance: dict[str, Any],
     hidden: Sequence[HiddenPart] = (),
