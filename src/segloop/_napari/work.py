@@ -208,9 +208,7 @@ def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) 
     return LiveClasses(whole.transpose(0, *(1 + axes.index(axis) for axis in image.label_axes)))
 
 
-def _live_parts(
-    result: Segmentation, image: Image, classes: tuple[str, ...], labels: np.ndarray
-) -> LiveParts | None:
+def _live_parts(result: Segmentation, image: Image, classes: tuple[str, ...], labels: np.ndarray) -> LiveParts | None:
     from segloop.candidates import ClassScores
     from segloop.live_parts import LiveParts, PartThresholds
 
