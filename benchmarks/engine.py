@@ -14,7 +14,7 @@ from field import Field
 from torch.utils.flop_counter import FlopCounterMode
 
 import segloop
-from segloop.events import Event, SegmentStarted, TileDone
+from segloop.events import Event, SegmentStarted
 from segloop.metrics import instance_scores
 from segloop.models import device
 from segloop.models.registry import get_family
@@ -127,34 +127,40 @@ class Plan:
 def plan_of(model: Any, image: segloop.Image, chosen: segloop.SegmentSettings) -> Plan:
     """Segment once and look at what comes by."""
     started: list[SegmentStarted] = []
-    done = []
     found = []
-    predict = model.predict
+    fill = getattr(model, "masks", None)
 
-    def counting(tiles: torch.Tensor) -> Any:
-        parts = predict(tiles)
-        found.extend(len(part.scores) for part in parts if hasattr(part, "masks"))
-        return parts
+    def counting(maps: Any, boxes: Any, classes: Any) -> Any:
+        found.extend(len(own) for own in boxes)
+        return fill(maps, boxes, classes)
 
     def watch(event: Event) -> None:
         if isinstance(event, SegmentStarted):
             started.append(event)
-        if isinstance(event, TileDone):
-            done.append(event)
 
-    model.predict = counting
+    if fill is not None:
+        model.masks = counting
+    # with the size given, no window is looked at for it
+    known = replace(chosen, object_size=model.spec.object_size) if model.spec.object_size else chosen
     try:
-        segloop.segment(model, image, chosen, watch)
+        segloop.segment(model, image, known, watch)
     finally:
-        del model.predict
+        if fill is not None:
+            del model.masks
     # a run that starts over, with smaller tiles for want of memory, says so
     return Plan(started[-1].tiles, tuple(started[-1].tile), sum(found))
 
 
 def gigaflops(model: Any, image: segloop.Image) -> float:
     """Count the multiplications and additions of a segmentation in float32, in units of 10⁹."""
-    with FlopCounterMode(display=False) as counter:
-        segloop.segment(model, image, settings("fp32"))
+    threads = torch.get_num_threads()
+    # what other threads do is not counted, and with one there are none
+    torch.set_num_threads(1)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            segloop.segment(model, image, settings("fp32"))
+    finally:
+        torch.set_num_threads(threads)
     return counter.get_total_flops() / 1e9
 
 
