@@ -242,3 +242,42 @@ def test_it_keeps_no_layer_alive(layer):
     assert gone() is None
     with pytest.raises(ReferenceError):
         _ = ledger.layer
+
+
+def reviewed(layer: Labels) -> set[int]:
+    table = layer.features
+    return set(table["index"][table["reviewed"]])
+
+
+def test_numbers_of_any_size_are_vouched_for():
+    data = np.zeros((60, 60), np.int64)
+    data[5:15, 5:15], data[30:40, 30:40], data[45:55, 45:55] = 10**15, 2, -7
+    layer = Labels(data)
+    ledger = Ledger(layer, ("cell",))
+    ledger.finish()
+    mask = np.zeros(data.shape, bool)
+    mask[:20, :20] = True
+    ledger.vouch(mask)
+    assert reviewed(layer) == {10**15}
+
+
+def test_all_is_vouched_for_without_a_look_at_the_pixels(layer, ledger, monkeypatch):
+    mask = np.zeros((60, 60), bool)
+    mask[:20, :20] = True
+    ledger.vouch(mask)
+    assert reviewed(layer) == {1}
+    with monkeypatch.context() as patched:
+        # a large result has no array: each look draws it
+        patched.setattr(Labels, "data", property(lambda _: pytest.fail("the pixels were looked at")))
+        ledger.vouch_for_all()
+    assert reviewed(layer) == {1, 2, 3}
+    # what is drawn then belongs to what was looked through
+    layer.selected_label = 9
+    layer.paint((20, 50), 9)
+    ledger.flush()
+    assert reviewed(layer) == {1, 2, 3, 9}
+    ledger.vouch(mask)
+    assert reviewed(layer) == {1}
+    ledger.vouch_for_all()
+    ledger.vouch(None)
+    assert reviewed(layer) == set()

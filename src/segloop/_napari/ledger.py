@@ -21,6 +21,9 @@ from segloop._napari.history import Item, add_empty_step, changes_of, key_of, re
 from segloop.editing.changes import Change
 from segloop.editing.index import ObjectIndex
 
+LARGEST_COUNTED = 1 << 24
+"""Below this, numbers are counted in an array with a place for each."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Record:
@@ -61,6 +64,7 @@ class Ledger:
         self._known = undo_items(layer)
         self._reconciled = False
         self._reviewed: np.ndarray | None = None
+        self._wholly_reviewed = False
         layer.events.paint.connect(self._on_paint)
         layer.events.set_data.connect(self.sync)
         layer.events.data.connect(self._on_data)
@@ -148,7 +152,8 @@ class Ledger:
             Not to be changed afterwards.
         """
         before, self._reviewed = self._reviewed, reviewed if reviewed is not None and reviewed.any() else None
-        if before is None and self._reviewed is None:
+        whole, self._wholly_reviewed = self._wholly_reviewed, False
+        if before is None and self._reviewed is None and not whole:
             return
         if before is not None and self._reviewed is not None and np.array_equal(before, self._reviewed):
             return
@@ -156,8 +161,19 @@ class Ledger:
         numbers: list[int] = []
         if self._reviewed is not None:
             box = features.extent(self._reviewed)
-            inside = np.bincount(np.asarray(self.layer.data[box])[self._reviewed[box]].astype(np.int64))
-            numbers = [int(n) for n in np.flatnonzero(inside) if n and 2 * inside[n] > self.index.area(int(n))]
+            inside = _counted(np.asarray(self.layer.data[box])[self._reviewed[box]])
+            numbers = [number for number, count in inside.items() if number and 2 * count > self.index.area(number)]
+        self._show_reviewed(numbers)
+
+    def vouch_for_all(self) -> None:
+        """Say that a person looked everything through; no pixel is looked at."""
+        if self._wholly_reviewed:
+            return
+        self._reviewed, self._wholly_reviewed = None, True
+        self.flush()
+        self._show_reviewed(features.by_label(self.layer.features)["index"].tolist())
+
+    def _show_reviewed(self, numbers: list[int]) -> None:
         table = features.with_reviewed(self.layer.features, numbers)
         if table is not self.layer.features:
             self.layer.features = table
@@ -169,8 +185,8 @@ class Ledger:
     def _is_reviewed(self, number: int) -> bool:
         """Whether most of an object is reviewed, by what lies in its box."""
         box = self.index.box(number)
-        if self._reviewed is None or box is None:
-            return False
+        if self._wholly_reviewed or self._reviewed is None or box is None:
+            return self._wholly_reviewed
         own = np.asarray(self.layer.data[box]) == number
         return bool(2 * np.count_nonzero(own & self._reviewed[box]) > np.count_nonzero(own))
 
@@ -300,3 +316,13 @@ def _numbers(changes: list[Change]) -> set[int]:
         found.update(number for number, _ in change.lost)
         found.update(gained.number for gained in change.gained)
     return found - {0}
+
+
+def _counted(numbers: np.ndarray) -> dict[int, int]:
+    """How often each number occurs. Labels from elsewhere may have numbers of any size."""
+    if numbers.size and numbers.min() >= 0 and numbers.max() < LARGEST_COUNTED:
+        counts = np.bincount(numbers.astype(np.int64))
+        found = np.flatnonzero(counts)
+        return dict(zip(found.tolist(), counts[found].tolist()))
+    found, counts = np.unique(numbers, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist()))
