@@ -120,6 +120,8 @@ def test_where_blocks_ended_the_flood_of_a_run_back_restores_too():
     live, data = LiveParts(scores[None], labels[None], start), labels.copy()
     for thresholds in (replace(start, foreground=0.2), replace(start, seeds=0.95), replace(start, min_area=90), start):
         live.move(thresholds, data[None])
+        areas = np.bincount(data[data > 0])
+        assert areas[areas > 0].min() >= thresholds.min_area
     assert np.array_equal(data, labels)
     assert live.shown == len(np.unique(labels)) - 1
 

@@ -229,7 +229,7 @@ class LiveParts:
                 lengths = np.diff(self.pieces.starts)[which]
                 begin = int(lengths[:place].sum())
                 own = self._exceptions[piece]
-                objects, found, numbers = _as_run(objects, found, numbers, begin, own, piece)
+                objects, found, numbers = _as_run(objects, found, numbers, begin, own, piece, self.thresholds.min_area)
         stay = np.ones(len(self.pieces), bool)
         stay[which] = False
         kept = stay[self._found[:, 0]]
@@ -266,7 +266,13 @@ class LiveParts:
 
 
 def _as_run(
-    objects: np.ndarray, found: np.ndarray, numbers: np.ndarray, begin: int, own: np.ndarray, piece: int
+    objects: np.ndarray,
+    found: np.ndarray,
+    numbers: np.ndarray,
+    begin: int,
+    own: np.ndarray,
+    piece: int,
+    min_area: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put the run's labels of one piece in place of its own parting."""
     known, index, areas = np.unique(own, return_inverse=True, return_counts=True)
@@ -280,4 +286,5 @@ def _as_run(
     numbers = np.where(before, 0, numbers)
     hidden = found.copy()
     hidden[before, 2] = 0
-    return objects, np.concatenate([hidden, rows]), np.concatenate([numbers, known.astype(np.int64)])
+    shown = np.where(areas >= min_area, known, 0).astype(np.int64)
+    return objects, np.concatenate([hidden, rows]), np.concatenate([numbers, shown])
