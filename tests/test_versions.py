@@ -225,6 +225,22 @@ def test_pictures_from_strangers_run_nothing(tmp_path: Path) -> None:
         read_pictures(tmp_path / "y.npz")
 
 
+def test_whatever_byte_is_damaged_is_no_more_than_a_file_error(tmp_path: Path) -> None:
+    whole, refused = pack_pictures({"before": (region(1),)}), 0
+    for place in range(0, len(whole), 5):
+        raw = bytearray(whole)
+        raw[place] ^= 0xFF
+        (tmp_path / "x.npz").write_bytes(raw)
+        try:
+            read_pictures(tmp_path / "x.npz")
+        except FileError:
+            refused += 1
+    assert refused > len(whole) / 10
+    np.save(tmp_path / "x.npz.npy", np.zeros(3))
+    with pytest.raises(FileError, match="cannot be read"):
+        read_pictures(tmp_path / "x.npz.npy")
+
+
 def test_the_record_of_versions_in_use_is_small(three: object, segloop_home: Path) -> None:
     use_version("mine", 2)
     document = json.loads((segloop_home / "models" / "mine" / "versions.json").read_text())
