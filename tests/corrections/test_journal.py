@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from segloop.corrections import journal as journals
+from segloop.corrections import journal_writer
 from segloop.corrections.journal import DRAFT, LOG, Journal, scan
 from segloop.corrections.journal_blocks import EDGE, Blocks
 from segloop.corrections.journal_folders import TRASH
@@ -245,6 +246,26 @@ class TestWriter:
         journal, recovered = Journal.open(orphan.folder)
         np.testing.assert_array_equal(recovered.labels, labels)
         assert recovered.documents == {"state": 29, "table": [1, 2]}
+        journal.close()
+
+    @pytest.mark.parametrize("at_the_end", [False, True])
+    def test_it_rests_between_many_blocks_but_not_while_the_end_waits(self, at_the_end, tmp_path, monkeypatch):
+        rests, writer = [], JournalWriter()
+
+        def rest(seconds: float) -> None:
+            rests.append(seconds)
+            if at_the_end:
+                # as stop() does, without waiting for itself
+                writer._stopping, lane._ending = True, Ending.KEEP
+
+        monkeypatch.setattr(journal_writer.time, "sleep", rest)
+        labels = random_labels((EDGE * 5, EDGE * 5))
+        lane = writer.begin(tmp_path, Blocks(labels.shape, labels.dtype.str))
+        writer.put(lane, Batch(copied(labels), complete=True))
+        assert writer.flush(60) and writer.stop()
+        assert len(rests) == (1 if at_the_end else 25) and max(rests) <= journal_writer.LONGEST_REST
+        journal, recovered = Journal.open(lane.folder)
+        np.testing.assert_array_equal(recovered.labels, labels)
         journal.close()
 
     def test_discarding_and_keeping(self, tmp_path):

@@ -199,7 +199,7 @@ class JournalWriter:
             begun = time.thread_time()
             lane.checksums[number] = checksum(pixels)
             packed[number] = pack_block(pixels)
-            if len(batch.blocks) > FEW_BLOCKS:
+            if len(batch.blocks) > FEW_BLOCKS and not self._stopping:
                 # the window has to paint what was edited, and may need the processor for it
                 time.sleep(min(LONGEST_REST, time.thread_time() - begun))
         documents = {name: value() if callable(value) else value for name, value in batch.documents.items()}
