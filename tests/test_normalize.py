@@ -111,8 +111,11 @@ def test_a_tile_is_normalised_as_the_whole(pixels: np.ndarray, y: int, x: int) -
 
 def test_the_input_is_not_changed() -> None:
     pixels = np.random.default_rng(0).random((1, 8, 8)).astype(np.float32)
+    before = pixels.copy()
+    out = Normalization().apply(pixels, Statistics((0.25,), (0.75,)))
+    assert np.array_equal(pixels, before) and not np.shares_memory(out, pixels)
     pixels.setflags(write=False)
-    Normalization().apply(pixels, Statistics((0.0,), (1.0,)))
+    assert np.array_equal(Normalization().apply(pixels, Statistics((0.25,), (0.75,))), out)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -51,7 +51,8 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_lock_left_by_a_dead_program_does_not_hold(tmp_path: Path) -> None:
     (tmp_path / ".training_set.lock").write_text("")
-    TrainingSet(tmp_path).add(grey(), np.zeros((5, 6), int))
+    entry = TrainingSet(tmp_path).add(grey(), np.zeros((5, 6), int))
+    assert TrainingSet(tmp_path).entries == (entry,)
 
 
 def test_a_lock_held_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
