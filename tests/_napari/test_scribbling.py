@@ -10,7 +10,9 @@ import pytest
 from qtpy.QtCore import Qt
 
 from segloop import store
+from segloop._napari import scribble_work
 from segloop.corrections import TrainingSet
+from segloop.errors import FileError
 from segloop.events import LabelsDone
 from segloop.image import Image
 from segloop.metrics import class_scores
@@ -273,9 +275,98 @@ def test_closing_the_dock_takes_the_prediction_away(scribbling, qtbot, errors):
 
 @pytest.mark.gui
 def test_classes_of_another_training_set_get_one_of_their_own(scribbling, qtbot):
-    step = scribbling.scribble_step
-    usual = scribbling.session.training_folder("semantic")
-    assert step._training_folder() == usual
+    session, classes = scribbling.session, scribbling.scribble_step.classes
+    usual = session.training_folder("semantic")
+    assert session.training_folder("semantic", classes) == usual
     image = np.zeros((32, 32), np.uint8)
     TrainingSet(usual, task="semantic", classes=("background", "nucleus")).add(Image(image, "YX"), image)
-    assert step._training_folder().name == "my-corrections-cytoplasm-chloroplast"
+    assert session.training_folder("semantic", classes).name == "my-corrections-cytoplasm-chloroplast"
+
+
+def halves():
+    """A grey image of 160 × 200 pixels, its right half brighter; and noise of the same size, which tells nothing."""
+    rng = np.random.default_rng(0)
+    image, noise = rng.normal(70, 8, (160, 200)), rng.normal(110, 8, (160, 200))
+    image[:, 100:] += 80
+    return image.astype(np.uint8), noise.astype(np.uint8)
+
+
+def open_halves(viewer, kind):
+    """Add the image as a layer of some kind, and put it on the screen; returns where its plane lies in labels of it."""
+    image, noise = halves()
+    match kind:
+        case "channels":
+            viewer.add_image(np.stack([noise, image]), axis_labels=("c", "y", "x"))
+            return ()
+        case "stack of channels":
+            planes = np.stack([np.stack([noise, noise]), np.stack([noise, image])])
+            viewer.add_image(planes, axis_labels=("t", "c", "y", "x"))
+            viewer.dims.set_current_step(0, 1)
+            return (1, 0)
+        case "rgb":
+            viewer.add_image(np.stack([image, image // 2, image // 3], axis=-1), rgb=True)
+            return ()
+        case "multiscale":
+            viewer.add_image([np.kron(image, np.ones((2, 2), np.uint8)), image], multiscale=True, scale=(0.5, 0.5))
+            return ()
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("kind", ["channels", "stack of channels", "rgb", "multiscale"])
+def test_images_of_all_kinds(open_dock, qtbot, errors, monkeypatch, kind):
+    # of the multiscale image, the second level is the finest that fits
+    monkeypatch.setattr("segloop._napari.layers.MOST_PIXELS", 40_000 if kind == "multiscale" else 1 << 28)
+    dock = open_dock(show=True)
+    viewer = dock._viewer
+    viewer.window.resize(1250, 900)
+    place = open_halves(viewer, kind)
+    qtbot.wait(200)
+    viewer.reset_view()
+    dock.tabs.setCurrentIndex(2)
+    dock.scribble_fold.expand(animate=False)
+    qtbot.waitUntil(dock.scribble.start.isEnabled, timeout=PATIENCE)
+    has_channels = "channels" in kind
+    assert dock.scribble.channel_field.isVisibleTo(dock.scribble) == has_channels
+    if has_channels:
+        dock.scribble.channel.setCurrentIndex(1)
+    qtbot.mouseClick(dock.scribble.start, LEFT)
+    rest(qtbot, dock, 0)
+    hand = pointer.Hand(viewer, qtbot)
+    stroke(qtbot, dock, hand, 0, (40, 30), (120, 70))
+    stroke(qtbot, dock, hand, 1, (40, 130), (120, 170))
+    layers = dock.scribble_step.layer, dock.scribble_step.prediction.layer
+    painted, predicted = (np.asarray(layer.data[place]) for layer in layers)
+    assert painted.shape == predicted.shape == (160, 200)
+    assert set(np.unique(painted[:, :100])) == {0, 1} and set(np.unique(painted[:, 100:])) == {0, 2}
+    # the step between the halves is like neither of them
+    assert (predicted[:, :84] == 1).mean() > 0.98 and (predicted[:, 116:] == 2).mean() > 0.98
+    # they lie on the image, whatever its levels and channels
+    low, high = (np.asarray(corner)[-2:] for corner in layers[1].extent.world)
+    image = viewer.layers[0]
+    np.testing.assert_allclose([low, high], np.asarray(image.extent.world)[:, -2:], atol=0.51 * image.scale[-1])
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_removing_the_prediction_ends_it(scribbling, errors):
+    step, viewer = scribbling.scribble_step, scribbling._viewer
+    viewer.layers.remove(step.prediction.layer)
+    assert not step.is_active and scribbling.scribble.start.isVisibleTo(scribbling.scribble)
+    assert [layer.name for layer in viewer.layers] == ["chloroplasts", "chloroplasts – scribbles"]
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_scribbles_that_could_not_be_saved_can_be_saved_later(scribbling, qtbot, errors, monkeypatch):
+    dock, hand = scribbling, pointer.Hand(scribbling._viewer, qtbot)
+    stroke(qtbot, dock, hand, 0, (20, 40), (20, 80))
+    stroke(qtbot, dock, hand, 1, (60, 40), (60, 80))
+
+    def full(*_):
+        raise FileError("the disk is full")
+        yield
+
+    monkeypatch.setattr(scribble_work, "save_scribbles", full)
+    qtbot.mouseClick(dock.scribble.finetune, LEFT)
+    qtbot.waitUntil(lambda: errors == ["the disk is full"], timeout=PATIENCE)
+    assert dock.scribble.finetune.isEnabled() and dock.scribble.reason.text() == "the disk is full"

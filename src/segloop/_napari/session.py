@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from psygnal import Signal
 
 from segloop import store
 from segloop._napari.ledger import Ledger
+from segloop.errors import SegloopError
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
@@ -77,6 +79,9 @@ class Session:
         self.models: tuple[ModelInfo, ...] = ()
         self._model = ""
         self._folders: dict[str, Path] = {}
+        # training sets by task that something was put into since the dock was opened
+        self.filled_sets: dict[str, dict[Path, None]] = {}
+        self._held_classes: dict[tuple[Path, int, int], tuple[str, ...]] = {}
         self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
@@ -125,15 +130,47 @@ class Session:
         """Return what is known of a model, or None."""
         return next((info for info in self.models if info.name == name), None)
 
-    def training_folder(self, task: str) -> Path:
-        """Folder of the training set for a task; one for each, since a set holds either objects or classes."""
-        default = store.home() / "training_sets" / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
-        return self._folders.get(task, default)
+    def training_folder(self, task: str, classes: tuple[str, ...] = ()) -> Path:
+        """Folder of the training set for a task; one for each, since a set holds either objects or classes.
+
+        A set holds one choice of classes: where that of "semantic" holds others than ``classes``, it is the usual one
+        if that fits, else one named after them.
+        """
+        sets = store.home() / "training_sets"
+        usual = sets / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
+        chosen = self._folders.get(task, usual)
+        if task == "instance" or not classes:
+            return chosen
+        words = "-".join(re.sub(r"\W+", "-", name.lower()).strip("-") for name in classes)
+        own = sets / f"{DEFAULT_SET}-{words}"[:120]
+        return next((folder for folder in (chosen, usual) if self._can_hold(folder, classes)), own)
 
     def choose_training_folder(self, task: str, folder: Path) -> None:
         """Use another folder for the training set of a task."""
         self._folders[task] = folder
         self.training_set_changed.emit()
+
+    def note_added(self, task: str, folder: Path) -> None:
+        """Take note that something was put into a training set of a task: it may be learned from."""
+        self.filled_sets.setdefault(task, {})[folder] = None
+        self.training_set_changed.emit()
+
+    def _can_hold(self, folder: Path, classes: tuple[str, ...]) -> bool:
+        """Whether a folder is free for a training set of these classes, or holds one."""
+        try:
+            stat = (folder / TRAINING_SET_FILE).stat()
+        except OSError:
+            return True
+        known = (folder, stat.st_mtime_ns, stat.st_size)
+        if known not in self._held_classes:
+            from segloop.corrections import TrainingSet
+
+            try:
+                self._held_classes[known] = TrainingSet(folder).classes
+            except SegloopError:
+                # what is wrong with it is said where it is read
+                return True
+        return self._held_classes[known] == classes
 
     def result_of(self, image: Image, model: str, among: list[Any]) -> Labels | None:
         """Return the newest layer in which ``model`` put its result for ``image``, if it is still in the viewer."""

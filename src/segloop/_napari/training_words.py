@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from segloop._napari.jobs import in_words
 from segloop.events import EpochDone
 
+ALL_RIGHT = 0.9995
+"""A held-out score that is shown as 1.000."""
+
 if TYPE_CHECKING:
     from segloop.train.finetune import FinetuneResult
     from segloop.train.plan import FinetunePlan
@@ -27,7 +30,7 @@ def duration(seconds: float, minutes: float) -> str:
     """Say how long a training takes; ``seconds`` is NaN where that is not known, ``minutes`` the most it may take."""
     if math.isfinite(seconds):
         return f"Takes about {in_words(seconds)} on this computer."
-    return f"Takes at most {in_words(60 * minutes)}; how long is known after the first time on this computer."
+    return f"Trains for at most {in_words(60 * minutes)}; how long all takes is known after the first time here."
 
 
 def count(number: int, noun: str) -> str:
@@ -43,6 +46,16 @@ def scores(result: FinetuneResult) -> str:
         gain = f"; gain {result.after - result.before:+.3f} ± {result.gain_error:.3f}"
     own = f". {result.own.words[0].upper()}{result.own.words[1:]}" if result.own.words else ""
     return f"Held-out score {before} before, {after} after{gain} ({result.metric}){own}"
+
+
+def remedy(result: FinetuneResult) -> str:
+    """Say what helps where a model did not get better."""
+    if result.before >= ALL_RIGHT:
+        return (
+            "The old model already finds all that was kept out to score it, as where its own labels were reviewed "
+            "uncorrected: no score can be higher. Review parts that you had to correct, too."
+        )
+    return "More reviewed objects usually help."
 
 
 def _score(score: float, error: float) -> str:

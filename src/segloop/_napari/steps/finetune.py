@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from segloop._napari import training_words as words
 from segloop._napari import work
 from segloop._napari.jobs import Job
+from segloop._napari.offered_sets import OfferedSets
 from segloop._napari.panels.finetune import FinetunePanel
 from segloop._napari.session import is_training_set
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.step import Step, guarded, timer
-from segloop.errors import FileError, ModelError, SegloopError
+from segloop.errors import FileError, ModelError, SegloopError, TrainingError
 from segloop.events import EpochDone, Event, HeldOutFound, Notice, Scored, StillTraining, TrainingStarted
 from segloop.store import ModelInfo, check_name
 
@@ -40,6 +41,7 @@ class FinetuneStep(Step):
         self._notices: list[str] = []
         self._plan: work.Plan | None = None
         self._interrupted: TrainingFolder | None = None
+        self._sets = OfferedSets(self.session)
         self._settings_changed = timer(self, 300, self._summarize)
         panel.source_chosen.connect(self._on_source)
         panel.base_chosen.connect(self._on_base)
@@ -56,7 +58,7 @@ class FinetuneStep(Step):
         self.session.models_changed.connect(self._on_models)
         self.session.model_changed.connect(self._on_model)
         self.session.training_set_changed.connect(self.count)
-        review.reviewed_changed.connect(self._allow)
+        review.reviewed_changed.connect(self._on_reviewed)
         self._on_models()
 
     def on_ready(self) -> None:
@@ -116,6 +118,10 @@ class FinetuneStep(Step):
         """The training set to learn from."""
         return self.panel.source.current()
 
+    def _made_folder(self) -> Path | None:
+        """The training set to learn from, unless it is still to be made of what is open."""
+        return self.folder if self.folder is not None and is_training_set(self.folder) else None
+
     @guarded
     def count(self) -> None:
         """Offer the training sets that the model can learn from; count beside the window what the chosen one holds."""
@@ -123,12 +129,31 @@ class FinetuneStep(Step):
             return
         # a semantic model can learn from single objects as well, but not the other way round
         tasks = ("instance",) if self.base.task == "instance" else ("semantic", "instance")
-        folders = [folder for task in tasks if is_training_set(folder := self.session.training_folder(task))]
-        self.panel.source.show_items(folders, [folder.name for folder in folders], self.folder)
+        folders, current = self._sets.look(tasks, self._opened_sets(), self.folder)
+        self.panel.source.show_items(folders, [folder.name for folder in folders], current)
         self._summarize()
 
+    def _opened_sets(self) -> list[Path]:
+        """The training sets that what is reviewed in the open layers goes into; they may have to be made."""
+        layers = [layer for layer in self.review.open_reviewed(None) if self._can_learn_from(layer)]
+        return list(dict.fromkeys(self.review.set_for(self.session.origins[layer]) for layer in layers))
+
+    def _on_reviewed(self) -> None:
+        if self.panel.source.items() and not self._sets.knows(self._opened_sets()):
+            self.count()
+        else:
+            self._allow()
+
     def learn_from(self, base: str, folder: Path) -> None:
-        """Choose a model to start from and a training set, which must be one of the session's, as a person would."""
+        """Choose a model to start from and a training set, which must be one of the session's, as a person would.
+
+        Raises
+        ------
+        TrainingError
+            If a training is under way.
+        """
+        if self.job is not None:
+            raise TrainingError("a training is under way; wait until it ends, or stop it, then try again")
         self._on_base(base)
         items = self.panel.source.items()
         self.panel.source.setCurrentIndex(items.index(folder))
@@ -143,8 +168,9 @@ class FinetuneStep(Step):
             self._count.cancel()
         self._plan, self._count = None, None
         form = self.panel.form
-        if self.folder is not None and self.base is not None and form is not None and not form.reason:
-            plan = partial(work.plan_training, self.base, self.folder, self.panel.settings())
+        folder = self._made_folder()
+        if folder is not None and self.base is not None and form is not None and not form.reason:
+            plan = partial(work.plan_training, self.base, folder, self.panel.settings())
             self._count = Job("SegLoop", plan, self)
             self._count.done.connect(self._on_counted)
             self._count.failed.connect(self._on_count_failed)
@@ -165,7 +191,7 @@ class FinetuneStep(Step):
         self.panel.name_field.show_reason(self._name_problem())
         plan, opened = self._plan, bool(self._open_layers())
         self.panel.missing.show_text("" if plan is None else "\n".join(plan.uses.missing))
-        if plan is None and self.folder is not None:
+        if plan is None and self._made_folder() is not None:
             self.panel.uses.show_text("Counting …")
         elif plan is None or not plan.uses.images:
             self.panel.uses.show_text(
@@ -184,9 +210,11 @@ class FinetuneStep(Step):
 
     def _open_layers(self) -> list[Any]:
         """The open layers that would be added to the training set: those from whose labels the model can learn."""
-        layers = self.review.open_reviewed(self.folder)
+        return [layer for layer in self.review.open_reviewed(self.folder) if self._can_learn_from(layer)]
+
+    def _can_learn_from(self, layer: Any) -> bool:
         semantic = self.base is not None and self.base.task != "instance"
-        return [layer for layer in layers if semantic or self.session.origins[layer].task == "instance"]
+        return semantic or self.session.origins[layer].task == "instance"
 
     def _name_problem(self) -> str:
         name = self.panel.name.text().strip()
@@ -362,7 +390,7 @@ class FinetuneStep(Step):
         else:
             self._undecided = finetuned
             self.panel.result.show_text(
-                f"Not better. {scores}. {self._base} stays in use. More reviewed objects usually help.",
+                f"Not better. {scores}. {self._base} stays in use. {words.remedy(result)}",
                 "warning",
             )
             self.panel.show_choice(True)

@@ -142,8 +142,10 @@ class ReviewStep(Step):
         self.panel.show_whole(whole)
         share = 0.0
         ledger = None if layer is None else self.session.ledgers.get(layer)
-        if ledger is not None:
-            ledger.vouch(self.reviewed() if whole or self._regions() is not None else None)
+        if ledger is not None and whole:
+            ledger.vouch_for_all()
+        elif ledger is not None:
+            ledger.vouch(self.reviewed() if self._regions() is not None else None)
         if whole:
             share = 1.0
         elif layer is not None and not layer.multiscale and self._regions() is not None:
@@ -155,7 +157,7 @@ class ReviewStep(Step):
 
     def _show_folder(self) -> None:
         # which training set depends on what the numbers mean
-        folder = self.session.training_folder(self.origin.task if self.labels is not None else "instance")
+        folder = self.set_for(self.origin) if self.labels is not None else self.session.training_folder("instance")
         images = 0
         if self._ready and is_training_set(folder):
             from segloop.corrections import TrainingSet
@@ -166,10 +168,19 @@ class ReviewStep(Step):
                 self.panel.reason.show_text(str(error))
         self.panel.show_folder(folder, images)
 
+    def set_for(self, labels: Origin | work.Correction) -> Path:
+        """The training set that labels go into; it may have to be made."""
+        return self.session.training_folder(labels.task, labels.classes)
+
     @guarded
     def _on_folder(self, folder: Path) -> None:
         self.panel.reason.show_text("")
         self.session.choose_training_folder(self.origin.task if self.labels is not None else "instance", folder)
+        if self.labels is not None and (other := self.set_for(self.origin)) != folder:
+            classes = ", ".join(self.origin.classes)
+            self.panel.reason.show_text(
+                f"{folder.name} holds other classes than these labels ({classes}), which go into {other.name}."
+            )
 
     def open_reviewed(self, folder: Path | None) -> list[napari.layers.Labels]:
         """List the open layers of which something is reviewed, and that go into the training set in ``folder``.
@@ -183,7 +194,7 @@ class ReviewStep(Step):
                 continue
             regions = self._regions_of(layer)
             reviewed = layer in self.session.wholly_reviewed or (regions is not None and len(regions.data) > 0)
-            if reviewed and folder in (None, self.session.training_folder(origin.task)):
+            if reviewed and folder in (None, self.set_for(origin)):
                 found.append(layer)
         return found
 
@@ -202,13 +213,14 @@ class ReviewStep(Step):
         for layer in layers:
             origin = self.session.origins[layer]
             correction = self._correction(layer, origin.image())
-            corrections.append((self.session.training_folder(correction.task), correction))
+            corrections.append((self.set_for(correction), correction))
             self.session.saving.emit(layer)
 
         def added(_: Any) -> None:
             for layer in layers:
                 self.session.saved.emit(layer)
-            self.session.training_set_changed.emit()
+            for task, into in dict.fromkeys((correction.task, into) for into, correction in corrections):
+                self.session.note_added(task, into)
             then()
 
         return self.begin("SegLoop", partial(work.add_corrections, corrections), added)
@@ -251,14 +263,14 @@ class ReviewStep(Step):
         except (ImageError, LabelsError) as error:
             self.panel.reason.show_text(str(error))
             return
-        folder, layer = self.session.training_folder(correction.task), self.labels
+        folder, layer = self.set_for(correction), self.labels
         self.session.saving.emit(layer)
         self.panel.add.setEnabled(False)
         self.say("Saving …")
         self.job = self.begin(
             f"SegLoop: {folder.name}",
             partial(work.add_correction, folder, correction),
-            partial(self._on_added, folder, layer),
+            partial(self._on_added, folder, layer, correction.task),
         )
         self.job.ended.connect(self._on_ended)
 
@@ -268,13 +280,13 @@ class ReviewStep(Step):
             self.panel.reason.show_text(str(error))
         super().fail(error)
 
-    def _on_added(self, folder: Path, layer: napari.layers.Labels, entry: Any) -> None:
+    def _on_added(self, folder: Path, layer: napari.layers.Labels, task: str, entry: Any) -> None:
         self.session.saved.emit(layer)
         self.say(
             f"Saved as image {int(entry.id)} of {folder.name}. Go on with Fine-tune, or correct another image.",
             "good",
         )
-        self.session.training_set_changed.emit()
+        self.session.note_added(task, folder)
 
     def _on_ended(self) -> None:
         self.job = None

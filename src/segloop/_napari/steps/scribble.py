@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import napari.layers
 import numpy as np
 
-from segloop import store
 from segloop._napari import scribble_work as work
 from segloop._napari.jobs import Job, in_words
 from segloop._napari.layers import (
@@ -25,7 +23,6 @@ from segloop._napari.layers import (
 from segloop._napari.panels.scribble import MOST_CLASSES, ScribblePanel
 from segloop._napari.scribble_layers import PredictionLayer, find_scribbles, new_scribbles, take_brush
 from segloop._napari.scribble_points import PaintedPoints
-from segloop._napari.session import DEFAULT_SET, is_training_set
 from segloop._napari.steps.finetune import FinetuneStep
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, LabelsError, ModelError, SegloopError, TrainingError
@@ -114,7 +111,8 @@ class ScribbleStep(Step):
         current = active if isinstance(active, napari.layers.Image) and not self.is_active else before
         self.panel.image.show_items(images, [layer.name for layer in images], current)
         image = self._image() if self._image is not None else None
-        if self.is_active and (self.layer not in self.watch or image not in self.watch):
+        gone = self.prediction is not None and not self.prediction.is_there
+        if self.is_active and (gone or self.layer not in self.watch or image not in self.watch):
             self.stop()
         elif self.panel.image.current() is not before:
             self._show_image()
@@ -379,6 +377,7 @@ class ScribbleStep(Step):
             self.stop()
         if isinstance(error, SegloopError):
             self.panel.reason.show_text(str(error))
+        self._allow()
         super().fail(error)
 
     # training
@@ -398,7 +397,7 @@ class ScribbleStep(Step):
         self.panel.reason.show_text("")
         image = freeze_image(image_layer, self._axes)
         scribbles = freeze_labels(self.layer, image, Placement.of(image_layer, self._axes))
-        folder = self._training_folder()
+        folder = self.session.training_folder("semantic", self.classes)
         scribbled = work.Scribbled(
             self._seen(image),
             scribbles,
@@ -409,19 +408,9 @@ class ScribbleStep(Step):
         self.panel.finetune.setEnabled(False)
         self.begin("SegLoop", partial(work.save_scribbles, folder, scribbled), partial(self._on_saved, folder))
 
-    def _training_folder(self) -> Path:
-        """The training set for classes if it has these; otherwise one of their own."""
-        from segloop.corrections import TrainingSet
-
-        usual = self.session.training_folder("semantic")
-        if not is_training_set(usual) or TrainingSet(usual).classes == self.classes:
-            return usual
-        words = "-".join(re.sub(r"\W+", "-", name.lower()).strip("-") for name in self.classes)
-        return store.home() / "training_sets" / f"{DEFAULT_SET}-{words}"[:120]
-
     @guarded
     def _on_saved(self, folder: Path, _: Any) -> None:
         self._allow()
-        self.session.choose_training_folder("semantic", folder)
+        self.session.note_added("semantic", folder)
         self.finetune.learn_from(self._model.name, folder)
         self.finetune.start()
