@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING  # isort: skip
 
 if TYPE_CHECKING:
     from segloop.models.device import Device
-    from segloop.models.protocol import Trainable
+    from segloop.models.protocol import ModelSpec, Trainable
 
 BUNDLED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -114,8 +114,9 @@ def load_model(name_or_path: str | os.PathLike[str], device: Device | None = Non
 def save_model(model: Trainable, name: str, files: Mapping[str, bytes] | None = None) -> Path:
     """Save ``model`` among the user's own under ``name``, as a new version if the name is taken; return its folder.
 
-    The model's spec gets the name and version; the new version is the one in use. No number is given twice. ``files``
-    are put beside the weights, by name. The folder appears whole or not at all.
+    The model's spec gets the name and version; the new version is the one in use. A version that was deleted keeps its
+    number as long as there are others. ``files`` are put beside the weights, by name. The folder appears whole or not
+    at all.
 
     Raises
     ------
@@ -175,6 +176,23 @@ def write_model(model: Trainable, folder: Path, files: Mapping[str, bytes] | Non
         raise
     except OSError as error:
         raise FileError(f"the model cannot be written to {folder}: {error.strerror or error}") from error
+
+
+def read_spec(name_or_path: str | os.PathLike[str]) -> ModelSpec:
+    """Return what model.json says of a model; its weights are not read.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or its model.json is damaged.
+    """
+    from segloop.models.protocol import ModelSpec
+
+    folder = _find(name_or_path)
+    try:
+        return ModelSpec.from_json(read_document(folder)["model"])
+    except ModelError as error:
+        raise ModelError(f"{error}{_others(folder)}") from error
 
 
 def weights_hash(name_or_path: str | os.PathLike[str]) -> str:

@@ -14,6 +14,7 @@ from segloop.models.protocol import ModelSpec, Task
 from segloop.models.unet import FAMILY
 from segloop.train.finetune import FinetuneSettings, finetune_events
 from segloop.train.lineage import is_known, learned_by, with_learned
+from segloop.train.plan import plan_finetuning
 from segloop.train.regions import Region, find_regions, split_regions
 
 SPEC = ModelSpec(
@@ -89,3 +90,20 @@ def test_a_tuned_model_is_scored_where_it_never_learned(tmp_path: Path) -> None:
     known = [is_known(region, learned_by(second.spec)) for region in regions]
     assert known[0] and not all(known)
     assert second.spec.training["held_out_regions"] == known.count(False)
+
+
+def test_the_plan_tells_what_will_be_held_out(tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path, Task.SEMANTIC, SPEC.classes)
+    for seed in range(3):
+        add(training_set, seed)
+    ordered = sorted(find_regions(training_set, 2, 0), key=lambda region: region.chance)
+    assert len(ordered) == 12
+    settings = FinetuneSettings(epochs=1, batch=1, crop=32, validation=ordered[3].chance)
+    base = FAMILY.build(SPEC)
+    # three are below the share; two of them were learned before
+    for learned, held_out in (({}, 3), (with_learned({}, ordered[:2]), 1)):
+        base.spec = replace(base.spec, training={"learned": learned})
+        told = plan_finetuning(training_set, 2, settings.seed, settings.validation, settings.batch, learned)
+        made = drain(finetune_events(base, training_set, settings)).model.spec.training
+        assert told.held_out_regions == made["held_out_regions"] == held_out
+        assert told.train_regions == made["train_regions"] == 12 - held_out

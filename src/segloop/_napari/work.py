@@ -313,10 +313,13 @@ class Plan:
 def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> Generator[Event, None, Plan]:
     """Look through a training set as fine-tuning will."""
     from segloop.corrections import TrainingSet
+    from segloop.store import read_spec
+    from segloop.train.lineage import learned_by
     from segloop.train.plan import plan_finetuning
     from segloop.trainings import known_pace
 
-    uses = plan_finetuning(TrainingSet(folder), base.ndim, settings.seed, settings.validation, settings.batch)
+    learned = learned_by(read_spec(base.path))
+    uses = plan_finetuning(TrainingSet(folder), base.ndim, settings.seed, settings.validation, settings.batch, learned)
     pace = known_pace(base.family, base.ndim, settings)
     seconds = math.nan if pace is None else pace.seconds(settings.epochs, uses.steps, settings.minutes)
     return Plan(uses, seconds)

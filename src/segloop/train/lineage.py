@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from segloop.models.protocol import ModelSpec
@@ -11,14 +12,16 @@ from segloop.train.regions import Region
 Learned = Mapping[str, Sequence[Sequence[int]]]
 """By image and plane, the boxes that were learned: first and end pixel along each axis, one axis after another."""
 
+NOTHING: Learned = MappingProxyType({})
+
 SHARE = 0.1
 """A region of which more than this share was learned is known already; blocks move a little as reviewed areas grow."""
 
 
 def learned_by(spec: ModelSpec) -> Learned:
     """What a model's record says that it and its ancestors have learned; nothing of a bundled model."""
-    learned: Any = spec.training.get("learned", {})
-    return learned if isinstance(learned, Mapping) else {}
+    learned: Any = spec.training.get("learned", NOTHING)
+    return learned if isinstance(learned, Mapping) else NOTHING
 
 
 def is_known(region: Region, learned: Learned) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from segloop.corrections import TrainingSet
 from segloop.labels import Task
+from segloop.train.lineage import NOTHING, Learned, is_known
 from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
 
 FEW_PIXELS = 200
@@ -47,7 +48,9 @@ class FinetunePlan:
     missing: tuple[str, ...]
 
 
-def plan_finetuning(training_set: TrainingSet, ndim: int, seed: int, validation: float, batch: int) -> FinetunePlan:
+def plan_finetuning(
+    training_set: TrainingSet, ndim: int, seed: int, validation: float, batch: int, learned: Learned = NOTHING
+) -> FinetunePlan:
     """Look through a training set as fine-tuning will, and say what it would use.
 
     Parameters
@@ -57,6 +60,8 @@ def plan_finetuning(training_set: TrainingSet, ndim: int, seed: int, validation:
         Of the model: 2 takes stacks plane by plane.
     seed, validation, batch
         As in ``FinetuneSettings``: which regions are held out follows from them.
+    learned : mapping
+        What the model has learned before, which is not held out; see :func:`segloop.train.lineage.learned_by`.
 
     Raises
     ------
@@ -64,15 +69,15 @@ def plan_finetuning(training_set: TrainingSet, ndim: int, seed: int, validation:
         If a file of the training set cannot be read.
     """
     regions = find_regions(training_set, ndim, seed)
-    train, held_out = split_regions(regions, validation)
+    train, held_out = split_regions(regions, validation, lambda region: is_known(region, learned))
     classes = training_set.classes
     pixels = count_class_pixels(training_set, regions, len(classes))
-    learned = count_learned(training_set, regions)
+    seen = count_learned(training_set, regions)
     return FinetunePlan(
         images=len({region.entry.id for region in regions}),
         train_regions=len(train),
         held_out_regions=len(held_out),
-        objects=learned["objects"],
+        objects=seen["objects"],
         reviewed_pixels=int(sum(pixels)),
         task=training_set.task,
         classes=classes,

@@ -1,0 +1,31 @@
+"""Work for threads that needs no window to be tested."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from segloop import store
+from segloop._napari import work
+from segloop.corrections import TrainingSet
+from segloop.events import drain
+from segloop.image import Image
+from segloop.train.finetune import FinetuneSettings
+from segloop.train.lineage import with_learned
+from segloop.train.regions import find_regions
+
+
+def test_what_the_base_model_learned_is_not_told_as_kept_out(untrained, tmp_path):
+    training_set = TrainingSet(tmp_path, task="semantic", classes=("background", "foreground"))
+    pixels = np.random.default_rng(0).integers(0, 255, (512, 384)).astype(np.uint8)
+    training_set.add(Image(pixels, "YX"), (pixels > 100).astype(np.uint8))
+    ordered = sorted(find_regions(training_set, 2, 0), key=lambda region: region.chance)
+    settings = FinetuneSettings(validation=ordered[3].chance)
+    for learned, kept_out in ((ordered[:0], 3), (ordered[:2], 1)):
+        model = store.load_model(untrained)
+        model.spec = dataclasses.replace(model.spec, training={"learned": with_learned({}, learned)})
+        store.save_model(model, "base")
+        base = next(info for info in store.list_models() if info.name == "base")
+        uses = drain(work.plan_training(base, tmp_path, settings)).uses
+        assert (uses.train_regions, uses.held_out_regions) == (12 - kept_out, kept_out)
