@@ -52,6 +52,26 @@ def test_provenance_says_how(folders, unet, out, run):
     assert len(document["image"]["sha256"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("family", "arguments", "told"),
+    [
+        ("unet", ["--score", 0.5, "--overlap", 0.1], ["--score", "--overlap"]),
+        ("unet", ["--min-area", 3], ["--min-area"]),
+        ("unet", ["--min-area", 3, "--instances"], []),
+        ("maskrcnn", ["--instances"], ["--instances"]),
+        ("maskrcnn", ["--score", 0.5, "--overlap", 0.1, "--min-area", 3], []),
+    ],
+)
+def test_options_that_mean_nothing_to_the_model_are_named(family, arguments, told, folders, unet, out, run):
+    images, _ = folders
+    model = unet if family == "unet" else "nuclei-maskrcnn"
+    ran = run("segment", images / "a.tif", "--model", model, "--output", out, "--device", "cpu", *arguments)
+    notes = [line for line in ran.err if "has no effect" in line]
+    assert ran.code == 0 and len(notes) == len(told)
+    for line, option in zip(notes, told):
+        assert line.startswith(f"note: {option} has no effect: {'small-unet' if family == 'unet' else model} ")
+
+
 def test_folder_of_images_leaves_results_out(folders, unet, run):
     images, _ = folders
     first = run("segment", images, "--model", unet, "--output", images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,15 +10,19 @@ from typing import Any, TypeVar
 from segloop.cli.inputs import expand_images
 from segloop.cli.printing import print_line
 from segloop.cli.progress import ProgressBar
-from segloop.cli.reports import complain, describe
+from segloop.cli.reports import complain, describe, note
 from segloop.errors import SettingsError
 from segloop.events import drain
 from segloop.io import check_writable
+from segloop.labels import Task
 from segloop.models.device import Device, Precision
+from segloop.models.protocol import ModelSpec
 from segloop.results import Order, Written, segment_file
 from segloop.segmentation import SegmentSettings
 from segloop.settings import AUTO
-from segloop.store import load_model
+from segloop.store import load_model, read_spec
+
+USUAL = SegmentSettings()
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -83,6 +87,9 @@ def segment_files(given: Sequence[Path], order: Order, overwrite: bool, schedule
     if not overwrite:
         for path in images:
             order.check_nothing_there(path)
+    spec = read_spec(order.model)
+    for option, reason in _without_effect(spec, order.settings):
+        note(f"{option} has no effect: {spec.name} {reason}")
     if scheduler:
         from segloop.cli.distributing import segment_files_there
 
@@ -110,6 +117,19 @@ def _segment_files_here(images: Sequence[Path], order: Order) -> int:
             failed += 1
             complain_about(path, error)
     return failed
+
+
+def _without_effect(spec: ModelSpec, settings: SegmentSettings) -> Iterator[tuple[str, str]]:
+    """Options that were given although they mean nothing to a model, each with the reason."""
+    if spec.task is Task.INSTANCE:
+        if settings.instances:
+            yield "--instances", "finds single objects by itself"
+        return
+    for option, name in (("--score", "score"), ("--overlap", "overlap")):
+        if getattr(settings, name) != getattr(USUAL, name):
+            yield option, "gives each pixel a class, and no objects with scores"
+    if settings.min_area is not AUTO and not settings.instances:
+        yield "--min-area", "gives each pixel a class; with --instances it finds objects"
 
 
 def print_written(path: Path, written: Written) -> None:
