@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from segloop.errors import SettingsError
+from segloop.models.registry import get_family
 from segloop.store import list_models, load_model
 from segloop.train.own_domain import OwnScores
 
@@ -67,6 +68,22 @@ def test_a_model_that_got_worse_is_saved_only_on_demand(keep, folders, unet, run
     assert ran.code == 0
     assert "not better" in ran.out
     assert bool([info for info in list_models() if info.name == "mine"]) is keep
+
+
+@pytest.mark.parametrize("score, is_told", [(0.01, True), (0.2, False), (float("nan"), False)])
+def test_a_model_that_finds_next_to_nothing_is_saved_with_a_warning(score, is_told, folders, run, monkeypatch):
+    images, labels = folders
+
+    def trained(spec, *others):
+        return Worse(get_family(spec.family).build(spec), before=float("nan"), after=score, improved=True)
+        yield
+
+    monkeypatch.setattr("segloop.cli.training.train_events", trained)
+    arguments = ["train", "--family", "unet", "--images", images, "--labels", labels, "--name", "mine"]
+    ran = run(*arguments, "--json")
+    warnings = [line for line in ran.err if "finds next to nothing" in line]
+    assert ran.code == 0 and len(warnings) == len(answer(ran)["notices"]) == is_told
+    assert not is_told or "score 0.010); train it for longer" in warnings[0]
 
 
 @pytest.mark.slow

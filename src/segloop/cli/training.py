@@ -35,6 +35,9 @@ from segloop.versions import save_result
 GUESS_FILES = 8
 """How many label files are looked at to tell instances from classes."""
 
+USELESS = 0.05
+"""A model with a lower held-out score is of no use yet."""
+
 _NUMBERED = re.compile(r"\s*(\d+)[\s:,;=]+(.+?)\s*")
 _EPOCHS_WITHOUT_LIMIT = 10_000
 
@@ -182,6 +185,13 @@ def _finish(
 ) -> None:
     """Save the model if it is to be kept, and print what came out; ``repeated`` is what is told of a repetition."""
     folder = save_result(result, name) if keep else None
+    notices = list(result.notices)
+    if keep and result.after < USELESS:
+        notices.append(
+            f"the new model finds next to nothing in the regions kept out of training (score {result.after:.3f}); "
+            "train it for longer (--epochs, --minutes), or on more labels"
+        )
+        note(notices[-1])
     if as_json:
         print_json(
             {
@@ -198,7 +208,7 @@ def _finish(
                 "labels": "instances" if training_set.task is Task.INSTANCE else "classes",
                 "classes": list(result.model.spec.classes),
                 "history": [asdict(epoch) for epoch in result.history],
-                "notices": list(result.notices),
+                "notices": notices,
                 "seconds": result.seconds,
                 **(repeated or {}),
             }
