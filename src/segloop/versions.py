@@ -166,7 +166,7 @@ def use_version(name: str, version: int) -> Path:
 def delete_version(name: str, version: int) -> None:
     """Delete one version of an own model, and the model with its last version.
 
-    What was made from it stays as it is, and its number is not given again.
+    What was made from it stays as it is, and its number is not given again as long as there are other versions.
 
     Raises
     ------

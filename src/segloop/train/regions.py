@@ -19,7 +19,7 @@ BLOCK = 128
 """Reviewed areas are cut into blocks of about this side, so that a single image can be trained on and scored with."""
 
 OBJECTS_ACROSS = 3
-"""So many typical objects fit along a block's side; those that its border cuts are neither learned nor scored."""
+"""So many typical objects fit along a block's side: what the border of a held-out block cuts is not learned."""
 
 FEW = 8
 """Of fewer regions chance may hold out most, which are then missed where they are needed."""
