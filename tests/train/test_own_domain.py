@@ -123,6 +123,5 @@ def test_what_is_rehearsed_is_as_the_model_sees_it(name: str) -> None:
     draw = own.rehearse(rehearsal_source(1), 0.999, spec, (128, 128), Augmentation())
     example = draw(np.random.default_rng(5))
     assert example.image.shape == (spec.channels, 128, 128) and example.labels.shape == (128, 128)
-    assert (
-        example.labels.max() == (2 if spec.task is Task.SEMANTIC else example.labels.max()) and example.reviewed.any()
-    )
+    assert example.labels.max() == 2 if spec.task is Task.SEMANTIC else example.labels.max() > 0
+    assert example.reviewed.any()
