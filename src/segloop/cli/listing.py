@@ -9,7 +9,7 @@ from typing import Any
 from segloop.cli.printing import print_json, print_line, print_table
 from segloop.errors import ModelError
 from segloop.store import ModelInfo, home, list_models
-from segloop.versions import Version, list_versions
+from segloop.versions import PICTURES, Version, list_versions
 
 
 def list_all(as_json: bool) -> None:
@@ -99,7 +99,7 @@ def _score(info: ModelInfo) -> str:
 
 def _document(version: Version) -> dict[str, Any]:
     names = ("name", "version", "bundled", "in_use", "damage", "parent", "training")
-    pictures = version.path / "held_out.npz"
+    pictures = version.path / PICTURES
     return {
         **{name: getattr(version, name) for name in names},
         "saved": None if version.saved is None else version.saved.isoformat(),
