@@ -66,7 +66,7 @@ def test_without_corrections_it_says_what_to_do(qtbot, untrained, dock):
 def test_it_says_what_it_will_use(ready):
     assert ready.finetune.uses.text() == (
         "2 images: 1 region to learn from, 1 kept out to score the model. Classes: background, foreground. "
-        "Takes at most 5 min; how long is known after the first time on this computer."
+        "Trains for at most 42 s; how long all takes is known after the first time here."
     )
     assert "One region only is held out" in ready.finetune.missing.text()
     assert ready.finetune.base.current() == "fresh"
@@ -92,6 +92,16 @@ def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):
     press(qtbot, ready.segment.run)
     qtbot.waitUntil(lambda: ready.segment_step.job is None, timeout=PATIENCE)
     assert ready._viewer.layers[-1].metadata["segloop"]["model"]["name"] == "better"
+
+
+@pytest.mark.parametrize(("before", "uncorrected"), [(1.0, True), (0.9, False)])
+def test_a_score_that_cannot_grow_is_explained(qtbot, ready, monkeypatch, before, uncorrected):
+    decide(monkeypatch, before, before)
+    finetune(qtbot, ready)
+    text = ready.finetune.result.text()
+    assert text.startswith(f"Not better. Held-out score {before:.3f}")
+    assert ("its own labels were reviewed uncorrected" in text) == uncorrected
+    assert ("More reviewed objects usually help." in text) != uncorrected
 
 
 @pytest.mark.parametrize("insist", [True, False])
