@@ -186,6 +186,13 @@ def test_comparing(segloop_home: Path) -> None:
     assert scored_alike(first, second) and not scored_alike(first, third) and not scored_alike(empty, empty)
 
 
+def test_scores_on_other_regions_of_the_same_data_are_not_compared(segloop_home: Path) -> None:
+    for digest in ("a", "a", "b"):
+        save_model(model(training=TRAINING | {"held_out_sha256": digest}), "mine")
+    third, second, first = list_versions("mine")
+    assert scored_alike(first, second) and not scored_alike(first, third)
+
+
 def region(seed: int) -> FoundRegion:
     rng = np.random.default_rng(seed)
     shape = (20, 30 + seed)

@@ -212,8 +212,11 @@ def differing_settings(first: Version, second: Version) -> dict[str, tuple[Any, 
 def scored_alike(first: Version, second: Version) -> bool:
     """Whether two versions were scored on the same held-out regions, so that their scores can be compared."""
     entries = [version.training.get("entries") for version in (first, second)]
-    chosen = [(version.settings.get("seed"), version.settings.get("validation")) for version in (first, second)]
-    return bool(entries[0]) and _hashes(entries[0]) == _hashes(entries[1]) and chosen[0] == chosen[1]
+    # which regions are held out follows from these, and from what the model had learned before
+    chosen = [(v.settings.get("seed"), v.settings.get("validation")) for v in (first, second)]
+    held_out = [version.training.get("held_out_sha256") for version in (first, second)]
+    alike = chosen[0] == chosen[1] and held_out[0] == held_out[1]
+    return bool(entries[0]) and _hashes(entries[0]) == _hashes(entries[1]) and alike
 
 
 def _hashes(entries: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from segloop.image import Image
 from segloop.models.protocol import ModelSpec, Task
 from segloop.models.unet import FAMILY
 from segloop.train.finetune import FinetuneSettings, finetune_events
-from segloop.train.lineage import is_known, learned_by, with_learned
+from segloop.train.lineage import is_known, learned_by, regions_digest, with_learned
 from segloop.train.plan import plan_finetuning
 from segloop.train.regions import Region, find_regions, split_regions
 
@@ -99,7 +99,7 @@ def test_the_plan_tells_what_will_be_held_out(tmp_path: Path) -> None:
     ordered = sorted(find_regions(training_set, 2, 0), key=lambda region: region.chance)
     assert len(ordered) == 12
     settings = FinetuneSettings(epochs=1, batch=1, crop=32, validation=ordered[3].chance)
-    base = FAMILY.build(SPEC)
+    base, digests = FAMILY.build(SPEC), []
     # three are below the share; two of them were learned before
     for learned, held_out in (({}, 3), (with_learned({}, ordered[:2]), 1)):
         base.spec = replace(base.spec, training={"learned": learned})
@@ -107,3 +107,6 @@ def test_the_plan_tells_what_will_be_held_out(tmp_path: Path) -> None:
         made = drain(finetune_events(base, training_set, settings)).model.spec.training
         assert told.held_out_regions == made["held_out_regions"] == held_out
         assert told.train_regions == made["train_regions"] == 12 - held_out
+        digests.append(made["held_out_sha256"])
+    # the same data, seed and share, and yet the scores are of other regions
+    assert digests == [regions_digest(ordered[2::-1]), regions_digest(ordered[2:3])]

@@ -23,7 +23,7 @@ from segloop.train.data import CropSource
 from segloop.train.fit import Clock, Fit, FitSettings
 from segloop.train.guard import metric_name, score_model
 from segloop.train.held_out import HeldOutScores
-from segloop.train.lineage import is_known, learned_by, with_learned
+from segloop.train.lineage import is_known, learned_by, regions_digest, with_learned
 from segloop.train.material import (
     classes_to_learn,
     crop_shape,
@@ -331,6 +331,7 @@ def _train(
             "entries": entry_records(training_set),
             "train_regions": len(train),
             "held_out_regions": len(held_out),
+            "held_out_sha256": regions_digest(held_out),
             "learned": with_learned(learned, train),
             "settings": settings_to_json(settings),
             "epochs": len(history),

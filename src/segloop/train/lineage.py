@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -36,11 +38,22 @@ def with_learned(learned: Learned, regions: Sequence[Region]) -> dict[str, list[
     """Return the record with regions added, as JSON values."""
     record = {place: [list(box) for box in boxes] for place, boxes in learned.items()}
     for region in regions:
-        box = [edge for side in region.box for edge in (int(side.start), int(side.stop))]
+        box = _edges(region)
         own = record.setdefault(_place(region), [])
         if box not in own:
             own.append(box)
     return record
+
+
+def regions_digest(regions: Sequence[Region]) -> str:
+    """Return a sha256 that tells these regions from others, in whatever order they are."""
+    return hashlib.sha256(
+        json.dumps(sorted([_place(region), _edges(region)] for region in regions)).encode()
+    ).hexdigest()
+
+
+def _edges(region: Region) -> list[int]:
+    return [edge for side in region.box for edge in (int(side.start), int(side.stop))]
 
 
 def _place(region: Region) -> str:
