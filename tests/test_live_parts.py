@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from segloop import live_parts
 from segloop.live_parts import LiveParts, PartThresholds
 from segloop.parting import HALF, Parting, flood, part
 from segloop.pieces import find_pieces, turning_levels
@@ -224,3 +225,11 @@ def test_nothing_at_all():
     live, data = LiveParts(empty, np.zeros((1, 20, 30), np.uint16), RUN), np.zeros((1, 20, 30), np.uint16)
     live.hold(np.ones((1, 20, 30), bool), ())
     assert live.move(replace(RUN, foreground=0.05), data) is None and not data.any() and live.table() == {}
+
+
+def test_more_pixels_than_can_be_counted_are_refused(scores, monkeypatch):
+    monkeypatch.setattr(live_parts, "MOST_PIXELS", scores[0].size)
+    assert begin(scores)[0].shown > 100
+    monkeypatch.setattr(live_parts, "MOST_PIXELS", scores[0].size - 1)
+    with pytest.raises(ValueError, match="37800 pixels; at most 37799"):
+        begin(scores)

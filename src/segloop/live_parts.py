@@ -14,6 +14,9 @@ from segloop.pieces import NEVER, find_pieces, lay_pieces, part_pieces, turning_
 FOREGROUND = (0.05, 0.95)
 """Between these the threshold of foreground can be moved: what is below is not even looked for."""
 
+MOST_PIXELS = 2**31 - 1
+"""In the whole label image: its pixels are counted in 32 bits."""
+
 SEEDS = (0.5, 1.0)
 """Between these the level of seeds can be moved."""
 
@@ -65,11 +68,18 @@ class LiveParts:
     thresholds : PartThresholds
     largest : int
         The largest number that the image can hold.
+
+    Raises
+    ------
+    ValueError
+        If the image has more than ``MOST_PIXELS``.
     """
 
     def __init__(
         self, scores: np.ndarray, labels: np.ndarray, thresholds: PartThresholds, largest: int = 2**32 - 1
     ) -> None:
+        if labels.size > MOST_PIXELS:
+            raise ValueError(f"{labels.size} pixels; at most {MOST_PIXELS} can be parted live")
         planes, _, *side = scores.shape
         self.shape: tuple[int, ...] = tuple(labels.shape)
         shape = (planes, *(1,) * (3 - len(side)), *side)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
-from segloop import store
+import segloop
+from segloop import live_parts, store
 from segloop._napari import work
 from segloop.corrections import TrainingSet
 from segloop.events import drain
@@ -29,3 +31,14 @@ def test_what_the_base_model_learned_is_not_told_as_kept_out(untrained, tmp_path
         base = next(info for info in store.list_models() if info.name == "base")
         uses = drain(work.plan_training(base, tmp_path, settings)).uses
         assert (uses.train_regions, uses.held_out_regions) == (12 - kept_out, kept_out)
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_sliders_for_parts_are_left_out_of_images_too_large_for_them(monkeypatch, spare):
+    pixels = np.zeros((64, 96), np.uint8)
+    pixels[10:30, 10:30] = 200
+    image = Image(pixels, "YX")
+    result = segloop.segment(segloop.load_model("nuclei-unet"), image, segloop.SegmentSettings(instances=True))
+    monkeypatch.setattr(live_parts, "MOST_PIXELS", pixels.size + spare)
+    live = work._live_parts(result, image, (), np.asarray(result.labels.data))
+    assert (live is None) == (spare < 0)

@@ -210,13 +210,13 @@ def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) 
 
 def _live_parts(result: Segmentation, image: Image, classes: tuple[str, ...], labels: np.ndarray) -> LiveParts | None:
     from segloop.candidates import ClassScores
-    from segloop.live_parts import LiveParts, PartThresholds
+    from segloop.live_parts import MOST_PIXELS, LiveParts, PartThresholds
 
     found = result.candidates
     if classes or not isinstance(found, ClassScores) or not isinstance(found.scores, np.ndarray):
         return None
     inner = "ZYX" if found.scores.ndim == 5 else "YX"
-    if image.outer_axes(len(inner)) + inner != image.label_axes:
+    if image.outer_axes(len(inner)) + inner != image.label_axes or labels.size > MOST_PIXELS:
         return None
     thresholds = PartThresholds(min_area=result.thresholds.min_area)
     shape = (len(found.scores), *found.scores.shape[2:])
