@@ -110,3 +110,16 @@ def test_the_plan_tells_what_will_be_held_out(tmp_path: Path) -> None:
         digests.append(made["held_out_sha256"])
     # the same data, seed and share, and yet the scores are of other regions
     assert digests == [regions_digest(ordered[2::-1]), regions_digest(ordered[2:3])]
+
+
+def test_scores_on_what_was_learned_before_are_told_to_be_too_high(tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path, Task.SEMANTIC, SPEC.classes)
+    add(training_set, 0)
+    settings = FinetuneSettings(epochs=1, batch=1, crop=32)
+    given = (training_set, 2, settings.seed, settings.validation, settings.batch)
+    all_learned = drain(finetune_events(FAMILY.build(SPEC), training_set, replace(settings, validation=0))).model
+    again = drain(finetune_events(all_learned, training_set, settings))
+    assert [notice for notice in again.notices if "learned before what is held out" in notice]
+    assert [text for text in plan_finetuning(*given, learned_by(all_learned.spec)).missing if "too high" in text]
+    anew = drain(finetune_events(FAMILY.build(SPEC), training_set, settings))
+    assert anew.notices == () and not [text for text in plan_finetuning(*given).missing if "too high" in text]

@@ -248,6 +248,9 @@ def _train(
     if not held_out:
         notices.append("nothing could be held out, so the new model cannot be scored; review a second region")
         yield Notice(notices[-1])
+    if any(is_known(region, learned) for region in held_out):
+        notices.append("the model learned before what is held out, so its scores are too high; review another region")
+        yield Notice(notices[-1])
     size = typical_size(model.spec, training_set)
     zoom = fitting_zoom(model.spec, size)
     if zoom != model.spec.zoom:

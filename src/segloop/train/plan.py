@@ -82,7 +82,7 @@ def plan_finetuning(
         task=training_set.task,
         classes=classes,
         steps=steps_per_epoch(len(train), batch),
-        missing=tuple(_missing(training_set, regions, held_out, validation, pixels)),
+        missing=tuple(_missing(training_set, regions, held_out, validation, pixels, learned)),
     )
 
 
@@ -131,7 +131,12 @@ def _reviewed_labels(training_set: TrainingSet, regions: Sequence[Region]) -> It
 
 
 def _missing(
-    training_set: TrainingSet, regions: Sequence[Region], held_out: Sequence[Region], share: float, pixels: list[int]
+    training_set: TrainingSet,
+    regions: Sequence[Region],
+    held_out: Sequence[Region],
+    share: float,
+    pixels: list[int],
+    learned: Learned,
 ) -> list[str]:
     if not regions:
         return ["No region is reviewed yet: say what you checked, and add it to the training set."]
@@ -140,6 +145,10 @@ def _missing(
         missing.append("Nothing can be held out, so the new model cannot be scored: review a second region.")
     elif share > 0 and len(held_out) == 1:
         missing.append("One region only is held out, so the score will be uncertain: review some more.")
+    if any(is_known(region, learned) for region in held_out):
+        missing.append(
+            "The model learned before what is held out, so scores will be too high: review another region."
+        )
     if training_set.task is Task.INSTANCE:
         if pixels[1] == 0:
             missing.append("There is no object in the reviewed regions.")
