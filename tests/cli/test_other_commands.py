@@ -59,6 +59,12 @@ class TestHistory:
         ran = run("models", "mine", "--delete", 2, "--yes")
         assert (ran.code, ran.out.strip()) == (0, "deleted version 2 of mine") and not (mine / "2").exists()
 
+    def test_the_last_version_is_deleted(self, unet, run, segloop_home):
+        save_model(load_model(unet), "alone")
+        ran = run("models", "alone", "--delete", 1, "--yes", "--json")
+        assert (ran.code, json.loads(ran.out), ran.err) == (0, [], [])
+        assert not (segloop_home / "models" / "alone").exists()
+
     def test_damage_is_told(self, mine, run):
         (mine / "3" / "weights.safetensors").write_bytes(b"cut")
         ran = run("models", "mine")

@@ -121,7 +121,7 @@ def models(
 
         use_version(name, use)
     if name:
-        list_history(name, as_json)
+        list_history(name, as_json, may_be_gone=delete is not None)
     else:
         list_all(as_json)
 

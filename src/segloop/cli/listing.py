@@ -38,8 +38,8 @@ def list_all(as_json: bool) -> None:
     print_line(f"your own models are in {home() / 'models'}; segloop models NAME shows the versions of one")
 
 
-def list_history(name: str, as_json: bool) -> None:
-    """Print the versions of a model, the newest first.
+def list_history(name: str, as_json: bool, may_be_gone: bool = False) -> None:
+    """Print the versions of a model, the newest first; of one that ``may_be_gone`` there may be none.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def list_history(name: str, as_json: bool) -> None:
         If there is no such model.
     """
     versions = list_versions(name, thorough=True)
-    if not versions:
+    if not versions and not may_be_gone:
         raise ModelError(f"unknown model {name!r}; segloop models lists them")
     if as_json:
         print_json([_document(version) for version in versions])
