@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -146,6 +147,8 @@ class Loop:
         if taken:
             model = result.model
         spent = _now(cell) - started
+        # a cell that was interrupted while it was scored left its model
+        shutil.rmtree(self.folder / cell.name, ignore_errors=True)
         write_model(model, self.folder / cell.name)
         first, last = (None if np.isnan(value) else value for value in (result.before, result.after))
         return {

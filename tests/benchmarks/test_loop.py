@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import loop
 from domains import DOMAINS
 from loop import Cell, Loop, Way, results_table
 from places import SIDE, Place, annotated, lively_places
 from reviewing import Annotated
 
-from segloop import Image
+from segloop import Image, load_model
 
 WORMS = DOMAINS["worms_bbbc010"]
 SECTIONS = DOMAINS["em_drosophila_vnc"]
@@ -94,3 +97,22 @@ def test_the_table_has_means_over_seeds_and_sums_of_actions() -> None:
         "| worms_bbbc010 | 4 | segloop | mean AP, AP50 | 0.250 / 0.500 | 10 | 30 | 12 of 20 for 4 objects | 2 |"
     )
     assert theirs == "| worms_bbbc010 | 4 | scratch | mean AP, AP50 | 0.100 / 0.200 | 10 | 30 |  | 1 |"
+
+
+def test_a_cell_that_was_interrupted_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("worms_bbbc010", Way.SEGLOOP, 0, (1,), 60.0, 1, "cpu")
+    (tmp_path / cell.name).mkdir()
+    (tmp_path / cell.name / "weights.safetensors").write_text("of the first try")
+    base = load_model("nuclei-maskrcnn")
+    found = SimpleNamespace(improved=False, before=0.5, after=0.4, model=base)
+    base.spec = replace(base.spec, training={"steps": 1})
+    monkeypatch.setattr(Loop, "_next", lambda *given: [])
+    monkeypatch.setattr(Loop, "_work", lambda *given: {})
+    monkeypatch.setattr(loop, "annotated", lambda *given: None)
+    monkeypatch.setattr(loop, "finetune_events", lambda *given, **more: found)
+    monkeypatch.setattr(loop, "drain", lambda result: result)
+    domain = SimpleNamespace(
+        model="nuclei-maskrcnn", task=WORMS.task, classes=(), scores=lambda *given: [{}], annotated=()
+    )
+    Loop(tmp_path, tmp_path, None)._segloop(cell, domain, {})
+    assert load_model(tmp_path / cell.name).spec.name == "nuclei-maskrcnn"
