@@ -104,3 +104,24 @@ def test_a_dock_opened_again_has_all_the_height(make_napari_viewer, qtbot):
         qtbot.wait(50)
     assert heights[0] > 600
     assert heights[1:] == [heights[0]] * 2
+
+
+@pytest.mark.parametrize("name", ["SegLoop", "Models"])
+def test_a_closed_dock_ends_at_once(make_napari_viewer, qtbot, name):
+    """Whoever still holds on to it: nothing of it may listen to the viewer, or wait for the garbage collector."""
+    viewer = make_napari_viewer()
+    listeners = len(viewer.layers.events.inserted.callbacks), len(viewer.events.theme.callbacks)
+    wrapper, dock = viewer.window.add_plugin_dock_widget("napari-segloop", name)
+    with qtbot.waitSignal(dock.destroyed):
+        wrapper.destroyOnClose()
+    assert (len(viewer.layers.events.inserted.callbacks), len(viewer.events.theme.callbacks)) == listeners
+
+
+def test_a_dock_that_is_moved_lives_on(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    wrapper, dock = viewer.window.add_plugin_dock_widget("napari-segloop", "SegLoop")
+    viewer.window.remove_dock_widget(wrapper)
+    viewer.window.add_dock_widget(dock, name="moved")
+    qtbot.waitUntil(lambda: dock.segment.form is not None, timeout=PATIENCE)
+    dock.tabs.setCurrentIndex(1)
+    assert dock.pages.currentIndex() == 1

@@ -198,7 +198,6 @@ def test_a_training_goes_on_while_the_dock_is_closed(qtbot, ready, open_dock, er
     qtbot.waitUntil(lambda: epoch_shown(ready) >= 1, timeout=PATIENCE)
     viewer = ready._viewer
     viewer.window.remove_dock_widget(ready)
-    ready.deleteLater()
     qtbot.wait(500)
     (training,) = open_trainings()
     assert training.is_running

@@ -251,7 +251,6 @@ def test_closed_on_the_way(qtbot, dock, gate, large, closed):
     start(qtbot, dock, gate)
     if closed == "dock":
         viewer.window.remove_dock_widget(dock)
-        dock.deleteLater()
     else:
         viewer.close()
     qtbot.wait(50)

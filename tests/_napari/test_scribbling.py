@@ -262,7 +262,6 @@ def test_closing_the_dock_takes_the_prediction_away(scribbling, qtbot, errors):
     dock = scribbling
     viewer, scribbles = dock._viewer, dock.scribble_step.layer
     viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=PATIENCE)
     assert list(viewer.layers)[1] is scribbles
     # nobody listens any more

@@ -261,7 +261,6 @@ def test_removing_the_dock_stops_the_work_and_lets_go_of_the_viewer(qtbot, dock,
     start_slow(qtbot, dock)
     begun = time.monotonic()
     viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
     qtbot.wait(50)
     assert QThreadPool.globalInstance().waitForDone(PATIENCE)
     qtbot.wait(50)

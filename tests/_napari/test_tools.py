@@ -341,7 +341,6 @@ def test_thresholds_and_tools_share_one_index(drawn, plane):
 def test_the_dock_is_closed_while_a_tool_has_the_mouse(drawn, plane, qtbot):
     drawn.hand.key(Qt.Key.Key_S)
     drawn.viewer.window.remove_dock_widget(drawn.dock)
-    drawn.dock.deleteLater()
     qtbot.wait(50)
     layer = drawn.layer
     assert layer.mouse_pan

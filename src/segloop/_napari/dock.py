@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
+from segloop._napari.docked import Docked
 from segloop._napari.fields import MARGIN, TextLabel, line
 from segloop._napari.folds import Fold
 from segloop._napari.journal_notice import JournalNotice
@@ -27,7 +28,7 @@ TABS = (
 )
 
 
-class Dock(QWidget):
+class Dock(Docked):
     """All that is seen; it does nothing itself."""
 
     def __init__(self) -> None:

@@ -108,7 +108,11 @@ class SegloopDock(Dock):
             self.tour_step,
             self.segment_step,
         )
-        releases = (*(step.release for step in steps), self.scribble_step.release)
+        releases = (
+            *(step.release for step in steps),
+            self.scribble_step.release,
+            partial(viewer.events.theme.disconnect, self._on_theme),
+        )
         self.destroyed.connect(partial(_release, self._watch, releases))
         self.session.reload_models()
         self.show_status("Preparing …", "hint")

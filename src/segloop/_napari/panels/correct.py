@@ -59,7 +59,7 @@ class CorrectPanel(QWidget):
         self.region = button(
             "Add region", "Draw rectangles around the parts that you have looked through and put right."
         )
-        self.plane = button("This plane", "The plane on screen is reviewed as a whole.")
+        self.plane = button("Plane", "The plane on screen is reviewed as a whole.")
         self.clear = button("Clear", "Remove all reviewed regions.")
         self.share = QProgressBar()
         self.share.setRange(0, 1000)

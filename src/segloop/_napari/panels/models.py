@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from segloop._napari import version_words as words
 from segloop._napari.choosers import Chooser
+from segloop._napari.docked import Docked
 from segloop._napari.fields import MARGIN, SPACING, Field, TextLabel, button, column, line
 from segloop._napari.panels.pictures import PictureGrid, outlined
 from segloop._napari.theme import colors, style_sheet
@@ -37,7 +38,7 @@ _LABEL = Qt.ItemDataRole.UserRole
 _MODEL = Qt.ItemDataRole.UserRole + 1
 
 
-class ModelsPanel(QWidget):
+class ModelsPanel(Docked):
     """Signals up, calls down: it knows neither viewer nor disk."""
 
     version_chosen = Signal(str)
