@@ -146,9 +146,7 @@ def _missing(
     elif share > 0 and len(held_out) == 1:
         missing.append("One region only is held out, so the score will be uncertain: review some more.")
     if any(is_known(region, learned) for region in held_out):
-        missing.append(
-            "The model learned before what is held out, so scores will be too high: review another region."
-        )
+        missing.append("The model learned before what is held out, so scores will be too high: review another region.")
     if training_set.task is Task.INSTANCE:
         if pixels[1] == 0:
             missing.append("There is no object in the reviewed regions.")
