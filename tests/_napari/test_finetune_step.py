@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 
 from segloop import store, trainings
 from segloop._napari import work
+from segloop._napari.dock import WIDTH
 from segloop._napari.panels import pictures
 from segloop.corrections import TrainingSet
 from segloop.errors import TrainingError
@@ -70,6 +71,18 @@ def test_it_says_what_it_will_use(ready):
     )
     assert "One region only is held out" in ready.finetune.missing.text()
     assert ready.finetune.base.current() == "fresh"
+
+
+def test_the_name_of_the_base_model_is_read_beside_the_button_of_versions(qtbot, open_dock):
+    dock = open_dock(show=True)
+    dock.parentWidget().setFixedWidth(WIDTH)
+    dock.tabs.setCurrentIndex(2)
+    dock.session.choose_model("nuclei-unet")
+    qtbot.wait(100)
+    base = dock.finetune.base
+    # the arrow takes about thirty pixels
+    assert base.isVisible() and base.width() >= base.fontMetrics().horizontalAdvance("nuclei-unet") + 30
+    assert dock.finetune.versions.isVisible()
 
 
 def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):

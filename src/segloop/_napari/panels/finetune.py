@@ -40,8 +40,10 @@ class FinetunePanel(QWidget):
         self.minutes.setSuffix(" min")
         self.form: SettingsForm | None = None
         self.advanced = Fold("Advanced settings", "Settings that the program chooses well by itself.")
-        self.versions = button("Versions …", "Compare versions of your models, go back to an earlier one, delete some.")
-        self.versions.setMaximumWidth(96)
+        # a narrow one: beside it the name of the model is to be read
+        self.versions = button("…", "Versions: compare those of your models, go back to an earlier one, delete some.")
+        self.versions.setAccessibleName("Versions of models")
+        self.versions.setMaximumWidth(40)
         self.base_field = Field(
             "Start from", self.base, "The model that learns from your corrections. It is not changed.", self.versions
         )
