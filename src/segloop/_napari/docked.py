@@ -10,8 +10,8 @@ class Docked(QWidget):
     """A widget that ends when napari takes it out of its dock.
 
     napari only lets go of the widget. Left to Python's garbage collector, it would go on listening to the viewer for as
-    long as that pleases, and then be taken apart together with the objects that Qt still asks while it deletes it, which
-    crashes the program.
+    long as that pleases, and then be taken apart together with the objects that Qt still asks while it deletes it,
+    which crashes the program.
     """
 
     def changeEvent(self, event: QEvent | None) -> None:
