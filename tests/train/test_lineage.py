@@ -51,6 +51,12 @@ def test_what_was_learned_is_known_by_its_image_and_place(tmp_path: Path) -> Non
     moved = replace(regions[3], box=(slice(120, 256), slice(124, 256)))
     assert not is_known(moved, record) and is_known(replace(moved, box=(slice(64, 192), slice(0, 128))), record)
     assert with_learned(record, regions[2:4]) == with_learned({}, regions[:4])
+    # two strips of which neither counts, and both together do; one strip twice is one strip
+    strips = [replace(regions[7], box=(slice(128 + n, 138 + n), slice(128, 256))) for n in (0, 20)]
+    assert not is_known(
+        regions[7], with_learned({}, [strips[0], replace(strips[0], box=(slice(128, 138), slice(100, 256)))])
+    )
+    assert is_known(regions[7], with_learned({}, strips))
 
 
 def test_known_regions_are_learned_again_and_others_held_out(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from segloop.models.protocol import ModelSpec
 from segloop.train.regions import Region
 
@@ -27,11 +29,13 @@ def learned_by(spec: ModelSpec) -> Learned:
 
 
 def is_known(region: Region, learned: Learned) -> bool:
-    """Whether a model has learned a region, or a part of it that counts."""
-    size = 1
-    for side in region.box:
-        size *= side.stop - side.start
-    return any(_overlap(region, box) > SHARE * size for box in learned.get(_place(region), ()))
+    """Whether a model has learned a region, or parts of it that together count."""
+    seen = np.zeros([side.stop - side.start for side in region.box], bool)
+    for box in learned.get(_place(region), ()):
+        if len(box) == 2 * len(region.box):
+            sides = zip(region.box, box[::2], box[1::2])
+            seen[tuple(slice(max(0, low - side.start), max(0, high - side.start)) for side, low, high in sides)] = True
+    return bool(seen.mean() > SHARE)
 
 
 def with_learned(learned: Learned, regions: Sequence[Region]) -> dict[str, list[list[int]]]:
@@ -60,10 +64,3 @@ def _place(region: Region) -> str:
     # the image itself: numbers of entries begin anew in another training set
     plane = "".join(f"/{index}" for index in region.plane)
     return f"{region.entry.hashes['images'][:16]}{plane}"
-
-
-def _overlap(region: Region, box: Sequence[int]) -> int:
-    pixels = 1
-    for side, start, stop in zip(region.box, box[::2], box[1::2]):
-        pixels *= max(0, min(side.stop, stop) - max(side.start, start))
-    return pixels if len(box) == 2 * len(region.box) else 0
