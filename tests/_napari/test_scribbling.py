@@ -194,6 +194,10 @@ def test_classes_are_added_named_and_removed(scribbling, qtbot, errors):
     # remove the middle one: the third takes its number
     qtbot.mouseClick(panel.classes.rows[1][0], LEFT)
     third = np.count_nonzero(step.layer.data == 3)
+    # what was painted does not go by one click
+    qtbot.mouseClick(panel.remove, LEFT)
+    assert "gone for good" in dock.status.text()
+    assert len(panel.classes.names()) == 3 and (step.layer.data == 2).any()
     before = step.refreshes
     qtbot.mouseClick(panel.remove, LEFT)
     rest(qtbot, dock, before)

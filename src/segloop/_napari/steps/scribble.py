@@ -60,6 +60,8 @@ class ScribbleStep(Step):
         self._again = False
         self._ready = False
         self._ours = True
+        # the class that goes when "Remove class" is pressed once more
+        self._doomed: int | None = None
         self._after_stroke = timer(self, AFTER_STROKE, self._on_painted)
         self._after_move = timer(self, AFTER_MOVE, self._refresh)
         panel.image_chosen.connect(self._show_image)
@@ -234,6 +236,7 @@ class ScribbleStep(Step):
 
     @guarded
     def _on_class(self, number: int) -> None:
+        self._doomed = None
         if self.layer is None:
             return
         self.layer.selected_label = number + 1
@@ -272,6 +275,13 @@ class ScribbleStep(Step):
         """Remove the class being painted, and what was painted of it."""
         number = next(n for n, (swatch, _) in enumerate(self.panel.classes.rows) if swatch.isChecked())
         names = [name for n, name in enumerate(self.classes) if n != number]
+        if self.layer is not None and number != self._doomed and bool((self.layer.data == number + 1).any()):
+            # it cannot be undone: the numbers of the other classes change with it
+            self._doomed = number
+            name = self.classes[number]
+            self.say(f"The strokes of {name!r} would be gone for good. Press Remove class again.", "warning")
+            return
+        self._doomed = None
         if self.layer is not None:
             table = np.arange(256, dtype=np.uint8)
             table[number + 1] = 0
