@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from skimage.transform import resize
 
 import segloop
 from segloop.labels import Task
-from segloop.metrics import class_scores, instance_scores
+from segloop.metrics import InstanceScores, class_scores, instance_scores
 
 COLUMNS = ("AP50", "AP70", "AP90", "mean AP", "Dice", "s/MP")
 
@@ -42,7 +43,7 @@ def magnified(item: NucleiImage, factor: float) -> NucleiImage:
     return replace(item, image=image, labels=labels.astype(item.labels.dtype))
 
 
-def score(images: list[NucleiImage], model: object, settings: segloop.SegmentSettings) -> dict[str, float]:
+def score(images: list[NucleiImage], model: object, settings: segloop.SegmentSettings) -> dict[str, Any]:
     """Score a model on some images."""
     objects, pixels, per_image, seconds, area = [], [], [], 0.0, 0
     for item in images:
@@ -64,7 +65,21 @@ def score(images: list[NucleiImage], model: object, settings: segloop.SegmentSet
         "mean AP": float(np.mean(per_image)),
         "Dice": reduce(add, pixels).dice[1],
         "s/MP": seconds / area * 1024**2,
+        "error": spread([item.group for item in images], objects),
     }
+
+
+def spread(groups: list[str], objects: list[InstanceScores], rounds: int = 1000) -> dict[str, float]:
+    """Standard errors of AP: a thousand times, as many fields of view (groups) are drawn with repetition."""
+    random = np.random.default_rng(0)
+    names = sorted(set(groups))
+    members = {name: [own for group, own in zip(groups, objects) if group == name] for name in names}
+    drawn: list[tuple[float, ...]] = []
+    for _ in range(rounds):
+        some = [own for name in random.choice(names, len(names)) for own in members[name]]
+        total = reduce(add, some)
+        drawn.append((*(total.ap(iou) for iou in (0.5, 0.7, 0.9)), float(np.mean([own.mean_ap for own in some]))))
+    return dict(zip(("AP50", "AP70", "AP90", "mean AP"), np.std(drawn, axis=0).tolist()))
 
 
 def main() -> None:
@@ -104,7 +119,8 @@ def main() -> None:
     print(f"| {'images':32s} | n | objects | " + " | ".join(COLUMNS) + " |")
     print("|---|---|---|" + "---|" * len(COLUMNS))
     for name, row in table.items():
-        print(f"| {name} | {row['images']} | {row['objects']} | " + " | ".join(f"{row[c]:.3f}" for c in COLUMNS) + " |")
+        cells = (f"{row[c]:.3f}" + (f" ± {row['error'][c]:.3f}" if c in row["error"] else "") for c in COLUMNS)
+        print(f"| {name} | {row['images']} | {row['objects']} | " + " | ".join(cells) + " |")
     if options.json:
         options.json.write_text(json.dumps({"model": options.model, "fold": options.fold, "scores": table}, indent=2))
 
