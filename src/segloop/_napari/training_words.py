@@ -13,6 +13,7 @@ ALL_RIGHT = 0.9995
 """A held-out score that is shown as 1.000."""
 
 if TYPE_CHECKING:
+    from segloop._napari.work import Plan as TrainingPlan
     from segloop.train.finetune import FinetuneResult
     from segloop.train.plan import FinetunePlan
 
@@ -24,6 +25,26 @@ def uses(plan: FinetunePlan) -> str:
     classes = f" Classes: {', '.join(plan.classes)}." if plan.task == "semantic" else ""
     regions = count(plan.train_regions, "region")
     return f"{count(plan.images, 'image')}: {regions} to learn from{held}{objects}.{classes}"
+
+
+def material(plan: TrainingPlan | None, minutes: float, opened: bool) -> str:
+    """Say what a training would learn from and how long it would take.
+
+    Parameters
+    ----------
+    plan : work.Plan or None
+        None if there is no training set yet.
+    minutes : float
+        The most that it may take.
+    opened : bool
+        Whether reviewed parts of open layers will be added first.
+    """
+    if plan is None or not plan.uses.images:
+        if opened:
+            return "The reviewed part of what is open."
+        return "There is nothing to learn from yet. Correct a result, and say what you checked."
+    more = " What is reviewed in the open layers is brought up to date first." if opened else ""
+    return f"{uses(plan.uses)}{more} {duration(plan.seconds, minutes)}"
 
 
 def duration(seconds: float, minutes: float) -> str:

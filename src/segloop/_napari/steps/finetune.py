@@ -191,18 +191,9 @@ class FinetuneStep(Step):
         self.panel.name_field.show_reason(self._name_problem())
         plan, opened = self._plan, bool(self._open_layers())
         self.panel.missing.show_text("" if plan is None else "\n".join(plan.uses.missing))
-        if plan is None and self._made_folder() is not None:
-            self.panel.uses.show_text("Counting …")
-        elif plan is None or not plan.uses.images:
-            self.panel.uses.show_text(
-                "The reviewed part of what is open."
-                if opened
-                else "There is nothing to learn from yet. Correct a result, and say what you checked."
-            )
-        else:
-            time = words.duration(plan.seconds, self.panel.minutes.value())
-            more = " What is reviewed in the open layers is brought up to date first." if opened else ""
-            self.panel.uses.show_text(f"{words.uses(plan.uses)}{more} {time}")
+        counting = plan is None and self._made_folder() is not None
+        text = words.material(plan, self.panel.minutes.value(), opened)
+        self.panel.uses.show_text("Counting …" if counting else text)
         anything = opened or (plan is not None and plan.uses.images > 0)
         ready = self.panel.form is not None and self._adding is None and anything
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
