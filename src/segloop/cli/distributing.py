@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from segloop.cli.outcomes import complain_about, print_written
 from segloop.cli.progress import ProgressBar
 from segloop.cli.reports import note
-from segloop.cli.segmenting import complain_about, print_written
 from segloop.cluster import ImageDone, connected, segment_images, segment_tiles
 from segloop.events import Event, Notice, drain
 from segloop.io import check_writable

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segloop.cli.inputs import expand_images
-from segloop.cli.printing import print_line
+from segloop.cli.outcomes import complain_about, print_written
 from segloop.cli.progress import ProgressBar
-from segloop.cli.reports import complain, describe, note
+from segloop.cli.reports import complain, note
 from segloop.errors import SettingsError
 from segloop.events import drain
 from segloop.io import check_writable
 from segloop.labels import Task
 from segloop.models.device import Device, Precision
 from segloop.models.protocol import ModelSpec
-from segloop.results import Order, Written, segment_file
+from segloop.results import Order, segment_file
 from segloop.segmentation import SegmentSettings
 from segloop.settings import AUTO
 from segloop.store import load_model, read_spec
@@ -130,17 +130,6 @@ def _without_effect(spec: ModelSpec, settings: SegmentSettings) -> Iterator[tupl
             yield option, "gives each pixel a class, and no objects with scores"
     if settings.min_area is not AUTO and not settings.instances:
         yield "--min-area", "gives each pixel a class; with --instances it finds objects"
-
-
-def print_written(path: Path, written: Written) -> None:
-    """Say what an image became."""
-    print_line(f"{path.name}: {written.summary()} -> {written.labels} ({written.seconds:.1f} s)")
-
-
-def complain_about(path: Path, error: BaseException) -> None:
-    """Say what is wrong with an image."""
-    reason = describe(error)
-    complain(reason if path.name in reason else f"{path}: {reason}")
 
 
 def _named(kind: type[Choice], option: str, name: str) -> Choice:
