@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from segloop.compiled import compiled
-from segloop.painting import frozen, grid_cell, paint, pixel_regions
+from segloop.painting import STRIP, frozen, grid_cell, paint, pixel_regions
+
+WORD = 64
+"""Pixels of a row in a word of bits."""
+
+KEPT_WORDS = 1 << 23
+"""Masks are drawn once, as bits, and kept in this many words (64 MB); with more, the drawing begins anew."""
 
 
 def meeting(boxes: np.ndarray, groups: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -56,10 +62,12 @@ def shared_pixels(
         Pixels of the first mask, of the second, and of both.
     """
     regions = pixel_regions(boxes, shape)
-    sides = regions[pairs[:, 0], 2:] - regions[pairs[:, 0], :2]
-    scratch = np.empty(int(np.prod(sides, axis=1).max(initial=0)), np.uint8)
+    words = (regions[:, 2] - regions[:, 0]) * (-(-regions[:, 3] // WORD) - regions[:, 1] // WORD)
+    two = int((words[pairs[:, 0]] + words[pairs[:, 1]]).max(initial=0))
+    kept = np.empty(max(two, min(int(words[np.unique(pairs)].sum()), KEPT_WORDS)), np.uint64)
+    scratch = np.empty(max(STRIP, shape[1]), np.uint8)
     boxes, masks, regions = frozen(boxes, np.float32), frozen(masks, np.uint8), frozen(regions, np.int64)
-    return _shared(boxes, masks, regions, frozen(pairs, np.int64), frozen(windows, np.int64), scratch)
+    return _shared(boxes, masks, regions, frozen(pairs, np.int64), frozen(windows, np.int64), kept, scratch)
 
 
 @compiled
@@ -190,33 +198,86 @@ def _pairs(boxes, regions, groups, cell, columns, starts, members, pairs):  # ty
 
 
 @compiled
-def _shared(boxes, masks, regions, pairs, windows, scratch):  # type: ignore[no-untyped-def]
+def _shared(boxes, masks, regions, pairs, windows, kept, scratch):  # type: ignore[no-untyped-def]
+    """Count on masks drawn as bits, which are kept in ``kept`` as long as there is room; it holds any two."""
     counts = np.zeros((len(pairs), 3), np.int64)
-    drawn = np.int64(-1)
-    top, left, bottom, right = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    places = np.zeros(len(boxes), np.int64)
+    rounds = np.zeros(len(boxes), np.int64)
+    now, used = 1, 0
     for index in range(len(pairs)):
         first, second = pairs[index, 0], pairs[index, 1]
-        if first != drawn:
-            drawn = first
-            top, left, bottom, right = regions[first]
-            own = scratch[: (bottom - top) * (right - left)].reshape(bottom - top, right - left)
-            own[:] = 0
-            paint(own, top, left, masks[first], boxes[first], np.uint8(0), np.uint8(1))
-        own = scratch[: (bottom - top) * (right - left)].reshape(bottom - top, right - left)
-        low_y, low_x, high_y, high_x = windows[index]
-        for row in range(max(low_y, top), min(high_y, bottom)):
-            for column in range(max(low_x, left), min(high_x, right)):
-                counts[index, 0] += own[row - top, column - left]
-        start_y, start_x = max(low_y, regions[second, 0]), max(low_x, regions[second, 1])
-        end_y, end_x = min(high_y, regions[second, 2]), min(high_x, regions[second, 3])
-        if start_y >= end_y or start_x >= end_x:
-            continue
-        its = np.zeros((end_y - start_y, end_x - start_x), np.uint8)
-        paint(its, start_y, start_x, masks[second], boxes[second], np.uint8(0), np.uint8(1))
-        for row in range(start_y, end_y):
-            for column in range(start_x, end_x):
-                counts[index, 1] += its[row - start_y, column - start_x]
-        for row in range(max(start_y, top), min(end_y, bottom)):
-            for column in range(max(start_x, left), min(end_x, right)):
-                counts[index, 2] += its[row - start_y, column - start_x] & own[row - top, column - left]
+        needed = 0
+        for mask in (first, second):
+            if rounds[mask] != now:
+                needed += _words(regions[mask])
+        if used + needed > len(kept):
+            now, used = now + 1, 0
+        for mask in (first, second):
+            if rounds[mask] != now:
+                size = _words(regions[mask])
+                _draw(kept[used : used + size], boxes[mask], masks[mask], regions[mask], scratch)
+                places[mask], rounds[mask] = used, now
+                used += size
+        one = kept[places[first] : places[first] + _words(regions[first])]
+        other = kept[places[second] : places[second] + _words(regions[second])]
+        window = windows[index]
+        counts[index, 0] = _common(one, regions[first], one, regions[first], window)
+        counts[index, 1] = _common(other, regions[second], other, regions[second], window)
+        counts[index, 2] = _common(one, regions[first], other, regions[second], window)
     return counts
+
+
+@compiled
+def _words(region):  # type: ignore[no-untyped-def]
+    """Words that the pixels of a region take: a column of them for each 64 columns of the plane it reaches into."""
+    return (region[2] - region[0]) * (-(-region[3] // WORD) - region[1] // WORD)
+
+
+@compiled
+def _draw(bits, box, mask, region, scratch):  # type: ignore[no-untyped-def]
+    """Draw a mask into words; those of 64 columns lie together, row by row."""
+    top, left, bottom, right = region
+    height, side, base = bottom - top, right - left, left // WORD
+    if not height or not side:
+        return
+    strip = len(scratch) // side
+    for start in range(top, bottom, strip):
+        rows = min(strip, bottom - start)
+        window = scratch[: rows * side].reshape(rows, side)
+        window[:] = 0
+        paint(window, start, left, mask, box, np.uint8(0), np.uint8(1))
+        for column in range(len(bits) // height):
+            edge = (base + column) * WORD
+            low, high = max(left, edge), min(right, edge + WORD)
+            for row in range(rows):
+                word = np.uint64(0)
+                for x in range(low, high):
+                    word |= np.uint64(window[row, x - left]) << np.uint64(x - edge)
+                bits[column * height + start - top + row] = word
+
+
+@compiled
+def _common(one, region, other, its, window):  # type: ignore[no-untyped-def]
+    """Pixels of a window that are set in both of two masks drawn by :func:`_draw`."""
+    top, bottom = max(region[0], its[0], window[0]), min(region[2], its[2], window[2])
+    left, right = max(region[1], its[1], window[1]), min(region[3], its[3], window[3])
+    count = 0
+    if top >= bottom or left >= right:
+        return count
+    for column in range(left // WORD, (right - 1) // WORD + 1):
+        low, high = max(left - column * WORD, 0), min(right - column * WORD, WORD)
+        inside = (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(WORD - (high - low))) << np.uint64(low)
+        start = (column - region[1] // WORD) * (region[2] - region[0]) - region[0]
+        begin = (column - its[1] // WORD) * (its[2] - its[0]) - its[0]
+        for row in range(top, bottom):
+            count += _ones(one[start + row] & other[begin + row] & inside)
+    return count
+
+
+@compiled
+def _ones(word):  # type: ignore[no-untyped-def]
+    """How many bits of a word are set."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
