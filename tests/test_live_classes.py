@@ -16,13 +16,17 @@ def scores() -> np.ndarray:
 def test_at_one_half_the_best_class_wins(scores):
     scores[:, :5] = 90  # ties go to the first, which is background
     scores[:, 5:10] = 0  # never looked at
-    levels, best = critical_levels(scores)
-    assert np.array_equal(np.where(levels > 127, best, 0), scores.argmax(axis=0))
+    levels, best = critical_levels(scores.reshape(4, -1))
+    assert np.array_equal(np.where(levels > 127, best, 0), scores.argmax(axis=0).ravel())
+
+
+def begin(scores: np.ndarray) -> LiveClasses:
+    return LiveClasses(lambda: scores, scores.shape[1:])
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.95])
 def test_thresholds_as_defined(scores, threshold):
-    live, data = LiveClasses(scores), scores.argmax(axis=0).astype(np.uint16)
+    live, data = begin(scores), scores.argmax(axis=0).astype(np.uint16)
     before = data.copy()
     box = live.move(threshold, data)
     others = scores[1:].astype(float)
@@ -36,7 +40,7 @@ def test_thresholds_as_defined(scores, threshold):
 
 
 def test_what_is_held_stays_though_it_is_what_the_model_says(scores):
-    live, data = LiveClasses(scores), scores.argmax(axis=0).astype(np.uint8)
+    live, data = begin(scores), scores.argmax(axis=0).astype(np.uint8)
     held = np.zeros(data.shape, bool)
     held[20:40, 20:40] = True
     data[20:40, 20:40] = 3
@@ -52,7 +56,7 @@ def test_what_is_held_stays_though_it_is_what_the_model_says(scores):
 
 def test_what_is_held_no_longer_follows_again(scores):
     model = scores.argmax(axis=0).astype(np.uint8)
-    live, data = LiveClasses(scores), model.copy()
+    live, data = begin(scores), model.copy()
     held = np.zeros(data.shape, bool)
     held[20:40, 20:40] = True
     data[held] = 2
@@ -63,7 +67,7 @@ def test_what_is_held_no_longer_follows_again(scores):
     box = live.hold(None, data)
     assert all(side.start >= 20 and side.stop <= 40 for side in box)
     alone = model.copy()
-    LiveClasses(scores).move(0.8, alone)
+    begin(scores).move(0.8, alone)
     assert np.array_equal(data, alone)
     live.move(0.5, data)
     assert np.array_equal(data, model)
@@ -72,12 +76,26 @@ def test_what_is_held_no_longer_follows_again(scores):
 def test_stacks(scores):
     stack = np.stack([scores, scores[:, ::-1]], axis=1)
     data = stack.argmax(axis=0).astype(np.uint8)
-    live = LiveClasses(stack)
+    live = begin(stack)
     live.move(0.3, data)
     alone = scores.argmax(axis=0).astype(np.uint8)
-    LiveClasses(scores).move(0.3, alone)
+    begin(scores).move(0.3, alone)
     assert np.array_equal(data[0], alone) and np.array_equal(data[1], alone[::-1])
 
 
-def test_two_bytes_a_pixel(scores):
-    assert LiveClasses(scores).nbytes == 2 * 60 * 70
+def test_at_rest_nothing_is_kept_but_what_a_person_did(scores):
+    reads = []
+    live = LiveClasses(lambda: reads.append(1) or scores, scores.shape[1:])
+    data = scores.argmax(axis=0).astype(np.uint8)
+    first = data.copy()
+    assert live.nbytes == 0 and not reads
+    for threshold in (0.3, 0.7, 0.5):
+        live.move(threshold, data)
+    assert len(reads) == 1
+    live.rest()
+    held = np.zeros(data.shape, bool)
+    held[20:40, 20:40] = True
+    live.hold(held, data)
+    assert 0 < live.nbytes < data.size / 8
+    live.move(0.3, data)
+    assert len(reads) == 2 and np.array_equal(data[held], first[held]) and not np.array_equal(data, first)

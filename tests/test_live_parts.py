@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from segloop import live_parts
+from segloop.candidates import ClassScores
 from segloop.live_parts import LiveParts, PartThresholds
 from segloop.parting import HALF, Parting, flood, part
 from segloop.pieces import find_pieces, turning_levels
@@ -49,7 +50,7 @@ def scores() -> np.ndarray:
 
 def begin(scores: np.ndarray, thresholds: PartThresholds = RUN) -> tuple[LiveParts, np.ndarray]:
     labels = part(scores[1], scores[0]).astype(np.uint32)
-    return LiveParts(scores[None], labels[None], thresholds), labels
+    return LiveParts(ClassScores(scores[None]), labels[None], thresholds), labels
 
 
 @pytest.mark.parametrize("limit", (0.2, 0.5, 0.8))
@@ -81,6 +82,8 @@ def test_the_way_does_not_matter_and_back_restores(scores):
     goal = PartThresholds(0.3, 0.9, 20)
     for _ in range(20):
         live.move(PartThresholds(rng.uniform(0.05, 0.95), rng.uniform(0.5, 1), int(rng.integers(0, 80))), data[None])
+        if rng.random() < 0.3:
+            live.rest()
     live.move(goal, data[None])
     other, straight = begin(scores)
     other.move(goal, straight[None])
@@ -91,6 +94,18 @@ def test_the_way_does_not_matter_and_back_restores(scores):
     assert {number: area for number, (_, area) in live.table().items()} == {
         number: int(areas[number]) for number in np.unique(data) if number
     }
+
+
+def test_what_is_kept_at_rest_is_small(scores):
+    live, data = begin(scores)
+    shut = np.zeros(data.shape, bool)
+    shut[20:60, 30:90] = True
+    live.hold(shut[None], {int(data[40, 40])})
+    live.move(replace(RUN, foreground=0.3), data[None])
+    live.rest()
+    # blobs everywhere: hardly a pixel of which the model is sure
+    assert 0 < live.nbytes < 0.3 * data.size
+    assert live.nbytes + ClassScores(scores[None]).nbytes < 2 * data.size
 
 
 def test_small_objects_come_and_go(scores):
@@ -118,7 +133,7 @@ def test_where_blocks_ended_the_flood_of_a_run_back_restores_too():
     labels = parting.table().numbers(6)[labels]
     assert not same_objects(labels, parted_at(scores, HALF, RUN.level))
     start = replace(RUN, min_area=6)
-    live, data = LiveParts(scores[None], labels[None], start), labels.copy()
+    live, data = LiveParts(ClassScores(scores[None]), labels[None], start), labels.copy()
     for thresholds in (replace(start, foreground=0.2), replace(start, seeds=0.95), replace(start, min_area=90), start):
         live.move(thresholds, data[None])
         areas = np.bincount(data[data > 0])
@@ -187,7 +202,7 @@ def test_numbers_stay_with_their_objects(scores):
 
 def test_a_full_layer_says_so(scores):
     labels = part(scores[1], scores[0])
-    live = LiveParts(scores[None], labels[None], RUN, largest=int(labels.max()))
+    live = LiveParts(ClassScores(scores[None]), labels[None], RUN, largest=int(labels.max()))
     data = labels.copy()
     live.move(replace(RUN, seeds=0.9), data[None])
     assert not live.complete and data.max() == labels.max()
@@ -199,13 +214,13 @@ def test_stacks_and_volumes():
     stack = np.stack([crowd((90, 80), 1), crowd((90, 80), 2)])
     labels = np.stack([part(s[1], s[0]) for s in stack])
     labels[1][labels[1] > 0] += labels[0].max()
-    live, data = LiveParts(stack, labels, RUN), labels.copy()
+    live, data = LiveParts(ClassScores(stack), labels, RUN), labels.copy()
     live.move(replace(RUN, foreground=0.3), data)
     for plane, own in zip(stack, data):
         assert same_objects(own, parted_at(plane, live.thresholds.limit, RUN.level))
     volume = crowd((20, 60, 60), 3, radius=6)
     whole = part(volume[1], volume[0])
-    live, data = LiveParts(volume[None], whole[None], RUN), whole.copy()
+    live, data = LiveParts(ClassScores(volume[None]), whole[None], RUN), whole.copy()
     box = live.move(replace(RUN, foreground=0.3), data[None])
     assert len(box) == 4 and np.array_equal(data > 0, volume[0] < live.thresholds.limit)
     live.move(RUN, data[None])
@@ -222,7 +237,7 @@ def test_turning_levels_by_hand():
 
 def test_nothing_at_all():
     empty = np.zeros((1, 3, 20, 30), np.uint8)
-    live, data = LiveParts(empty, np.zeros((1, 20, 30), np.uint16), RUN), np.zeros((1, 20, 30), np.uint16)
+    live, data = LiveParts(ClassScores(empty), np.zeros((1, 20, 30), np.uint16), RUN), np.zeros((1, 20, 30), np.uint16)
     live.hold(np.ones((1, 20, 30), bool), ())
     assert live.move(replace(RUN, foreground=0.05), data) is None and not data.any() and live.table() == {}
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from segloop.canvas import DiskArray, DiskBytes
+from segloop.packing import packed, unpack
 from segloop.painting import choose_objects, draw_objects, frozen, grid_cell, paint, pixel_regions
+
+STRIP = 1 << 20
+"""Pixels of a plane that class scores are packed and unpacked by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +207,78 @@ class Chosen:
         return len(self.index)
 
 
-@dataclass(frozen=True, eq=False)
 class ClassScores:
-    """What a semantic model found. ``scores`` : uint8 (P, K, [Z], Y, X), probability in 255ths, P planes or volumes."""
+    """What a semantic model found: probabilities of classes in 255ths, kept compressed, without loss.
 
-    scores: np.ndarray
+    Scores of a pixel add up to 255, or nearly: of background only by how much they do not is kept.
+
+    Parameters
+    ----------
+    scores : uint8 (P, K, [Z], Y, X)
+        Of P planes or volumes, background first; NumPy's, or an array in a file. Not kept.
+    """
+
+    def __init__(self, scores: np.ndarray | DiskArray) -> None:
+        self.shape: tuple[int, ...] = tuple(scores.shape)
+        self.in_memory = isinstance(scores, np.ndarray)
+        """Whether what is kept is in memory; otherwise it is in a file that goes with it."""
+        self._parts: list[bytes] | DiskBytes = [] if self.in_memory else DiskBytes()
+        for place, rows in self._strips():
+            strip = np.array(scores[_indexed(place, rows)])
+            strip[0] = strip.sum(axis=0, dtype=np.uint8)
+            for one in strip:
+                self._parts.append(packed(one))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(map(len, self._parts)) if isinstance(self._parts, list) else 0
+
+    @property
+    def scores(self) -> np.ndarray:
+        """All of them, uint8 (P, K, [Z], Y, X), anew each time."""
+        whole = np.empty(self.shape, np.uint8)
+        for number, (place, rows) in enumerate(self._strips()):
+            self._unpack(number, whole[_indexed(place, rows)])
+        return whole
+
+    def plane(self, plane: int) -> np.ndarray:
+        """The scores of one plane, those of volumes counted one by one: uint8 (K, Y, X)."""
+        whole = np.empty((self.shape[1], *self.shape[-2:]), np.uint8)
+        for number in range(plane * self._cuts, (plane + 1) * self._cuts):
+            top = number % self._cuts * self._rows
+            self._unpack(number, whole[:, top : top + self._rows])
+        return whole
+
+    @property
+    def _rows(self) -> int:
+        """Rows of a strip."""
+        return max(1, STRIP // max(1, self.shape[-1]))
+
+    @property
+    def _cuts(self) -> int:
+        """Strips of a plane."""
+        return -(-self.shape[-2] // self._rows)
+
+    def _strips(self) -> Iterator[tuple[tuple[int, ...], slice]]:
+        """Where each strip lies: plane, or volume and depth, and rows."""
+        outer = (self.shape[0], *self.shape[2:-2]) if len(self.shape) > 3 else (0,)
+        for place in np.ndindex(*outer):
+            for cut in range(self._cuts):
+                yield place, slice(cut * self._rows, min((cut + 1) * self._rows, self.shape[-2]))
+
+    def _unpack(self, strip: int, out: np.ndarray) -> None:
+        """Unpack a strip into uint8 (K, rows, X)."""
+        classes = self.shape[1]
+        for number in range(classes):
+            unpack(self._parts[strip * classes + number], out[number])
+        for own in out[1:]:
+            np.subtract(out[0], own, out=out[0])
+
+
+def _indexed(place: tuple[int, ...], rows: slice) -> tuple[int | slice, ...]:
+    """Index of a strip in scores (P, K, [Z], Y, X)."""
+    return (place[0], slice(None), *place[1:], rows)
 
 
 Region = tuple[slice, slice]

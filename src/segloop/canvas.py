@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,45 @@ class DiskArray:
     def _map(self, mode: Any) -> np.ndarray:
         # a map that is kept would keep all it ever touched in memory
         return np.memmap(self._file, self.dtype, mode, shape=self.shape)
+
+
+class DiskBytes:
+    """Strings of bytes in a temporary file, which goes when they or the process do. Only added to.
+
+    Raises
+    ------
+    SegmentError
+        If there is no room for one.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="segloop-")  # noqa: SIM115
+        self._finalizer = weakref.finalize(self, self._file.close)
+        self._places: list[tuple[int, int]] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> bytes:
+        start, length = self._places[number]
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(length)
+
+    def append(self, data: bytes) -> None:
+        """Keep a string."""
+        with self._lock:
+            start = self._file.seek(0, os.SEEK_END)
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                raise SegmentError(
+                    f"the results need more room than there is in {tempfile.gettempdir()} ({error.strerror}); make "
+                    "some there, or set TMPDIR to a folder that has it"
+                ) from error
+        self._places.append((start, len(data)))
 
 
 def _reserve(file: int, size: int) -> None:

@@ -167,7 +167,7 @@ def examine(
             areas = np.bincount(dense.ravel(), minlength=len(numbers) + 1)
             hidden = _compare(dense, areas, plane, found, evidence, own)
         case ClassScores():
-            hidden = _part_again(dense, plane, _plane_scores(found, plane), evidence)
+            hidden = _part_again(dense, plane, found.plane(plane), evidence)
     evidence[np.isin(numbers, list(vouched))] = 0
     shown = Doubts(numbers.astype(np.int64), np.full(len(numbers), plane), boxes, evidence, ratios, own)
     return Doubts.joined([shown, hidden])
@@ -175,7 +175,7 @@ def examine(
 
 def uncertain_pixels(found: ClassScores, plane: int) -> np.ndarray:
     """How probable it is that each pixel's class is wrong, by the model's own numbers: float32 (Y, X) in [0, 1]."""
-    scores = _plane_scores(found, plane)
+    scores = found.plane(plane)
     return 1 - scores.max(axis=0).astype(np.float32) / 255
 
 
@@ -184,17 +184,9 @@ def _plane_shape(found: Candidates | ClassScores | None, labels: np.ndarray) -> 
         case Candidates():
             return found.shape[1:]
         case ClassScores():
-            return tuple(found.scores.shape[-2:])
+            return found.shape[-2:]
         case _:
             return labels.shape
-
-
-def _plane_scores(found: ClassScores, plane: int) -> np.ndarray:
-    """The scores of one plane, of a volume too: uint8 (K, Y, X)."""
-    if found.scores.ndim == 4:
-        return np.asarray(found.scores[plane])
-    volume, depth = divmod(plane, found.scores.shape[2])
-    return np.asarray(found.scores[volume, :, depth])
 
 
 def _look(dense: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

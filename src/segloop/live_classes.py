@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from segloop.compiled import compiled
+from segloop.packing import Packed
 
 HALF = 127
 """The level, in 255ths, above which the best class wins in a run."""
@@ -21,24 +23,23 @@ class LiveClasses:
 
     Parameters
     ----------
-    scores : uint8 (K, ...)
-        Of the classes, background first, in 255ths; K is at least 2.
+    read : callable
+        Gives the scores of the classes, background first, in 255ths: uint8 (K, ...); K is at least 2. Called when they
+        are needed for the first time, and again after each :meth:`rest`.
+    shape : tuple of int
+        Of the class image.
     """
 
-    def __init__(self, scores: np.ndarray) -> None:
-        self._levels, self._best = map(np.ascontiguousarray, critical_levels(scores))
+    def __init__(self, read: Callable[[], np.ndarray], shape: tuple[int, ...]) -> None:
+        self._read, self.shape = read, shape
+        self._open: tuple[np.ndarray, np.ndarray] | None = None
         self._level = HALF
-        self._held: np.ndarray | None = None
+        self._held: Packed | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: two for each pixel, and one more where a person did something."""
-        return self._levels.nbytes + self._best.nbytes + (0 if self._held is None else self._held.nbytes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the class image."""
-        return self._levels.shape
+        """Bytes held beside the scores while nothing moves."""
+        return 0 if self._held is None else self._held.nbytes
 
     @property
     def threshold(self) -> float:
@@ -46,11 +47,17 @@ class LiveClasses:
         return 0.5 if self._level == HALF else self._level / 255
 
     def reshaped(self, shape: tuple[int, ...]) -> LiveClasses:
-        """The same for a class image whose pixels stand in another shape, in the same order. Nothing is copied."""
-        other = copy.copy(self)
-        other._levels, other._best = self._levels.reshape(shape), self._best.reshape(shape)
-        other._held = None if self._held is None else self._held.reshape(shape)
-        return other
+        """The same for a class image whose pixels stand in another shape, in the same order."""
+        read = self._read
+        return LiveClasses(lambda: read().reshape(-1, *shape), shape)
+
+    def warm_up(self) -> None:
+        """Have everything compiled: the first move is not to wait."""
+        critical_levels(np.zeros((2, 1), np.uint8))
+
+    def rest(self) -> None:
+        """Let go of what only moves need: two bytes a pixel, which are made from the scores again."""
+        self._open = None
 
     def hold(self, held: np.ndarray | None, data: np.ndarray) -> tuple[slice, ...] | None:
         """Say which pixels no threshold may change; those held no longer are brought up to date, in place.
@@ -67,11 +74,15 @@ class LiveClasses:
         tuple of slice or None
             The box of what changed; None if nothing did.
         """
-        before, self._held = self._held, held
-        if before is None:
+        last, self._held = self._held, None if held is None else Packed.of(held)
+        if last is None:
             return None
+        before = last.array()
         free = before if held is None else before & ~held
-        now = np.where(self._levels > self._level, self._best, 0)
+        if not free.any():
+            return None
+        levels, best = self._working
+        now = np.where(levels > self._level, best, 0)
         return _write(data, now, free & (data != now))
 
     def move(self, threshold: float, data: np.ndarray) -> tuple[slice, ...] | None:
@@ -94,36 +105,51 @@ class LiveClasses:
             return None
         low, high = sorted((before, level))
         # one comparison for both ends: what is below wraps round to large numbers
-        changed = self._levels - np.uint8(low + 1) < np.uint8(high - low)
+        levels, best = self._working
+        changed = levels - np.uint8(low + 1) < np.uint8(high - low)
         if self._held is not None:
-            changed &= ~self._held
-        return _write(data, self._best if level < before else np.uint8(0), changed)
+            changed &= ~self._held.array()
+        return _write(data, best if level < before else np.uint8(0), changed)
+
+    @property
+    def _working(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._open is None:
+            scores = self._read()
+            flat = scores.reshape(len(scores), -1)
+            self._open = tuple(part.reshape(scores.shape[1:]) for part in critical_levels(flat))
+        return self._open
 
 
-def critical_levels(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@compiled
+def critical_levels(scores):  # type: ignore[no-untyped-def]
     """Reduce scores to what a threshold needs: two bytes a pixel, however many classes there are.
 
     Parameters
     ----------
-    scores : uint8 (K, ...)
+    scores : uint8 (K, N)
         Of the classes, background first, in 255ths.
 
     Returns
     -------
-    levels : uint8 (...)
+    levels : uint8 (N,)
         The share of the best class in it and background, in 255ths: above :data:`HALF` exactly where it is the greater.
-    best : uint8 (...)
+    best : uint8 (N,)
         The best class but background, the first of equal ones.
     """
-    score, best = scores[1].copy(), np.ones(scores[1].shape, np.uint8)
-    for number in range(2, len(scores)):
-        np.putmask(best, scores[number] > score, number)
-        np.maximum(score, scores[number], out=score)
-    background = scores[0]
-    total = score.astype(np.uint16) + background
-    levels = (np.uint32(255) * score // np.maximum(total, 1)).astype(np.uint8)
-    ahead = score > background
-    return np.where(ahead, np.maximum(levels, HALF + 1), np.minimum(levels, HALF)).astype(np.uint8), best
+    classes, count = scores.shape
+    levels, best = np.empty(count, np.uint8), np.empty(count, np.uint8)
+    for pixel in range(count):
+        background, score, first = scores[0, pixel], scores[1, pixel], 1
+        for number in range(2, classes):
+            if scores[number, pixel] > score:
+                score, first = scores[number, pixel], number
+        best[pixel] = first
+        share = np.uint32(255) * np.uint32(score) // max(np.uint32(score) + np.uint32(background), np.uint32(1))
+        if score > background:
+            levels[pixel] = max(share, np.uint32(HALF + 1))
+        else:
+            levels[pixel] = min(share, np.uint32(HALF))
+    return levels, best
 
 
 def _write(data: np.ndarray, values: np.ndarray | np.uint8, changed: np.ndarray) -> tuple[slice, ...] | None:

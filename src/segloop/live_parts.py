@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from segloop.candidates import ClassScores
+from segloop.packing import Packed
 from segloop.parting import HALF, SEED
-from segloop.pieces import NEVER, find_pieces, lay_pieces, part_pieces, turning_levels
+from segloop.pieces import NEVER, Pieces, find_pieces, lay_pieces, part_pieces, turning_levels
 
 FOREGROUND = (0.05, 0.95)
 """Between these the threshold of foreground can be moved: what is below is not even looked for."""
@@ -51,6 +54,51 @@ class PartThresholds:
         return max(1, round(255 * self.seeds))
 
 
+@dataclass(eq=False)
+class _Working:
+    """What moves need, all of it flat: see :func:`segloop.pieces.part_pieces`.
+
+    ``numbers`` : of each object that has had one, by its surest pixel. ``shown`` : the number of each that was found.
+    """
+
+    inside: np.ndarray
+    background: np.ndarray
+    pieces: Pieces
+    turning: np.ndarray
+    shut: np.ndarray
+    found: np.ndarray
+    shown: np.ndarray
+    numbers: dict[int, int]
+
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.pieces.pixels, self.pieces.starts, self.pieces.boxes
+
+
+class _Asleep(NamedTuple):
+    """The part of it that changes, compressed."""
+
+    shut: Packed
+    found: Packed
+    shown: Packed
+    numbers: Packed
+
+    @classmethod
+    def nothing(cls, size: int) -> _Asleep:
+        empty = (np.zeros(shape, np.int64) for shape in ((0, 5), (0,), (0, 2)))
+        return cls(Packed.of(np.zeros(size, bool)), *map(Packed.of, empty))
+
+    @classmethod
+    def of(cls, now: _Working) -> _Asleep:
+        numbers = np.array(list(now.numbers.items()), np.int64).reshape(-1, 2)
+        return cls(*map(Packed.of, (now.shut, now.found, now.shown, numbers)))
+
+    def woken(self, inside: np.ndarray, background: np.ndarray, pieces: Pieces, turning: np.ndarray) -> _Working:
+        shut, found, shown = (part.array() for part in self[:3])
+        numbers = dict(self.numbers.array().tolist())
+        return _Working(inside, background, pieces, turning, shut, found, shown, numbers)
+
+
 class LiveParts:
     """Which objects a label image shows that were parted from scores, and under which numbers.
 
@@ -60,9 +108,8 @@ class LiveParts:
 
     Parameters
     ----------
-    scores : uint8 (P, K, [Z,] Y, X)
-        Of background, inside and further classes, in 255ths, for P planes or volumes. Where all are 0, nothing was
-        looked at.
+    scores : ClassScores
+        Of P planes or volumes: background, inside and further classes. Where all are 0, nothing was looked at.
     labels : integers (P, [Z,] Y, X)
         As they were parted by ``thresholds``.
     thresholds : PartThresholds
@@ -76,61 +123,80 @@ class LiveParts:
     """
 
     def __init__(
-        self, scores: np.ndarray, labels: np.ndarray, thresholds: PartThresholds, largest: int = 2**32 - 1
+        self, scores: ClassScores, labels: np.ndarray, thresholds: PartThresholds, largest: int = 2**32 - 1
     ) -> None:
         if labels.size > MOST_PIXELS:
             raise ValueError(f"{labels.size} pixels; at most {MOST_PIXELS} can be parted live")
-        planes, _, *side = scores.shape
         self.shape: tuple[int, ...] = tuple(labels.shape)
-        shape = (planes, *(1,) * (3 - len(side)), *side)
-        # views of the scores where they can be
-        self._inside = np.ascontiguousarray(scores[:, 1]).reshape(-1)
-        looked_at = scores.any(axis=1)
-        background = scores[:, 0] if looked_at.all() else np.where(looked_at, scores[:, 0], 255).astype(np.uint8)
-        self._background = np.ascontiguousarray(background).reshape(-1)
-        widest = PartThresholds(FOREGROUND[0]).limit
-        self.pieces = find_pieces((self._background < widest).reshape(shape))
-        self._turning = turning_levels(*self._places, self._inside)
         self.start = self.thresholds = thresholds
-        self._largest = largest
-        self._numbers: dict[int, int] = {}
-        self._next = int(labels.max(initial=0)) + 1
         self.complete = True
         """False when the image could not hold numbers for all objects that thresholds ask for."""
-        self._shut = np.zeros(len(self._inside), bool)
-        self._guarded = np.zeros(len(self.pieces), bool)
+        self._scores, self._largest = scores, largest
+        all_scores = scores.scores
+        looked_at = all_scores.any(axis=1).reshape(-1)
+        self._unseen = None if looked_at.all() else Packed.of(~looked_at)
+        inside, background = self._read(all_scores)
+        depth, height, width = (1,) * (4 - labels.ndim) + self.shape[1:]
+        widest = PartThresholds(FOREGROUND[0]).limit
+        pieces = find_pieces((background < widest).reshape(-1, depth, height, width))
+        turning = turning_levels(pieces.pixels, pieces.starts, pieces.boxes, pieces.shape, inside)
+        self._pieces, self._turning = pieces.packed(), Packed.of(turning)
+        self._guarded, self._stale = np.zeros(len(pieces), bool), np.zeros(len(pieces), bool)
         self._held: frozenset[int] = frozenset()
-        self._stale = np.zeros(len(self.pieces), bool)
         self._exceptions: dict[int, np.ndarray] = {}
-        self._found = np.zeros((0, 5), np.int64)
-        self._shown = np.zeros(0, np.int64)
+        self._next = int(labels.max(initial=0)) + 1
+        self._asleep = _Asleep.nothing(labels.size)
+        self._open: _Working | None = self._asleep.woken(inside, background, pieces, turning)
         self._begin(labels.reshape(-1))
+        self.rest()
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the scores."""
-        own = (self._inside, self._background, self._shut, self._turning)
-        return sum(a.nbytes for a in own if a.base is None) + self.pieces.nbytes
+        """Bytes held beside the scores while nothing moves."""
+        packed = (self._pieces, self._turning, *self._asleep, *((self._unseen,) if self._unseen else ()))
+        plain = (self._guarded, self._stale, *self._exceptions.values())
+        return sum(part.nbytes for part in packed) + sum(part.nbytes for part in plain)
+
+    def rest(self) -> None:
+        """Compress what only moves need; the next one takes it out again."""
+        if self._open is not None:
+            self._asleep, self._open = _Asleep.of(self._open), None
+
+    @property
+    def _working(self) -> _Working:
+        if self._open is None:
+            scores = self._read(self._scores.scores)
+            self._open = self._asleep.woken(*scores, self._pieces.pieces(), self._turning.array())
+        return self._open
+
+    def _read(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inside and background, flat; background is 255 where nothing was looked at."""
+        background, inside = (np.ascontiguousarray(scores[:, number]).reshape(-1) for number in (0, 1))
+        if self._unseen is not None:
+            background[self._unseen.array()] = 255
+        return inside, background
 
     @property
     def shown(self) -> int:
         """How many objects thresholds show."""
-        return len(np.unique(self._shown[self._shown > 0]))
+        return self._count
 
     @property
     def found(self) -> int:
         """How many objects there are, with those that are too small."""
-        return len(self._found)
+        return len(self.areas)
 
     @property
     def areas(self) -> np.ndarray:
         """Pixels of each object, those that are too small included: int64 (N,)."""
-        return self._found[:, 2]
+        found = self._asleep.found.array() if self._open is None else self._open.found
+        return found[:, 2]
 
     def table(self) -> dict[int, tuple[float, int]]:
         """Score, the mean probability of foreground, and area of the objects that thresholds show, by number."""
         rows: dict[int, tuple[float, int]] = {}
-        for number, (_, _, area, total, _) in zip(self._shown.tolist(), self._found.tolist()):
+        now = self._working
+        for number, (_, _, area, total, _) in zip(now.shown.tolist(), now.found.tolist()):
             if number:
                 rows[number] = total / (255 * area), area
         return rows
@@ -145,10 +211,11 @@ class LiveParts:
         held : labels
             Numbers of those objects, and others that are not to be used.
         """
-        now = np.zeros(len(self._inside), bool) if shut is None else shut.reshape(-1)
-        self._stale |= self.pieces.of(now != self._shut)
-        self._guarded = self.pieces.of(now)
-        self._shut, self._held = now, frozenset(held)
+        now = self._working
+        last, now.shut = now.shut, np.zeros(now.inside.size, bool) if shut is None else shut.reshape(-1)
+        self._stale |= now.pieces.of(now.shut != last)
+        self._guarded = now.pieces.of(now.shut)
+        self._held = frozenset(held)
 
     def move(self, thresholds: PartThresholds, data: np.ndarray, taken: int = 0) -> tuple[slice, ...] | None:
         """Move thresholds, and bring the label image up to date, in place.
@@ -174,51 +241,51 @@ class LiveParts:
             due |= self._levels(before.level) != self._levels(thresholds.level)
             due |= self._guarded & (thresholds.level != before.level)
         low, high = sorted((before.min_area, thresholds.min_area))
-        areas = self._found[:, 2]
-        due[self._found[(areas >= low) & (areas < high), 0]] = True
+        found = self._working.found
+        areas = found[:, 2]
+        due[found[(areas >= low) & (areas < high), 0]] = True
         self._stale[:] = False
         self._next = max(self._next, taken + 1)
         return self._redraw(np.flatnonzero(due), data)
 
     def warm_up(self, kind: np.dtype) -> None:
         """Have everything compiled that label images of a type of integers need: the first move is not to wait."""
+        no_pieces = find_pieces(np.zeros((1, *self._pieces.shape), bool))
+        places = no_pieces.pixels, no_pieces.starts, no_pieces.boxes
         none = np.zeros(0, np.int64)
-        lay_pieces(*self._places[:3], none, np.zeros(0, np.int32), np.zeros(1, np.int64), self._shut, np.zeros(1, kind))
-
-    @property
-    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int]]:
-        pieces = self.pieces
-        return pieces.pixels, pieces.starts, pieces.boxes, pieces.shape
+        lay_pieces(*places, none, np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(1, bool), np.zeros(1, kind))
 
     def _levels(self, level: int) -> np.ndarray:
         """The level that stands for all that give a piece the same seeds: int64 (pieces,); the run's if it does."""
-        first = level + self._turning[:, level:].argmax(axis=1)
+        turning = self._working.turning
+        first = level + turning[:, level:].argmax(axis=1)
         start = self.start.level
-        same = start + self._turning[:, start:].argmax(axis=1) == first
+        same = start + turning[:, start:].argmax(axis=1) == first
         levels: np.ndarray = np.where(same, start, np.where(self._guarded, level, first))
         return levels
 
     def _part(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        now = self._working
         levels = np.minimum(self._levels(self.thresholds.level)[which], NEVER)
-        limit = self.thresholds.limit
         result: tuple[np.ndarray, np.ndarray] = part_pieces(
-            *self._places, which, levels, limit, self._inside, self._background, self._shut
+            *now.places, now.pieces.shape, which, levels, self.thresholds.limit, now.inside, now.background, now.shut
         )
         return result
 
     def _begin(self, labels: np.ndarray) -> None:
         """Find each object in the labels of the run, and where these are not what pieces give by themselves."""
-        which = np.arange(len(self.pieces))
-        objects, self._found = self._part(which)
-        keys = self._found[:, 1]
-        shown = self._visible(self._found)
-        self._shown = np.where(shown, labels[keys], 0).astype(np.int64)
-        self._numbers = {int(key): int(number) for key, number in zip(keys, self._shown) if number}
-        drawn = np.concatenate([[0], self._shown])[objects]
-        different = drawn != labels[self.pieces.pixels]
-        for piece in np.flatnonzero(np.logical_or.reduceat(different, self.pieces.starts[:-1]) if len(which) else []):
+        now = self._working
+        pieces, which = now.pieces, np.arange(len(now.pieces))
+        objects, now.found = self._part(which)
+        keys = now.found[:, 1]
+        now.shown = np.where(self._visible(now.found), labels[keys], 0).astype(np.int64)
+        self._count = len(np.unique(now.shown[now.shown > 0]))
+        now.numbers = {int(key): int(number) for key, number in zip(keys, now.shown) if number}
+        drawn = np.concatenate([[0], now.shown])[objects]
+        different = drawn != labels[pieces.pixels]
+        for piece in np.flatnonzero(np.logical_or.reduceat(different, pieces.starts[:-1]) if len(which) else []):
             # the run parts block by block, and a flood that goes far over the edge of a block may end elsewhere
-            own = self.pieces.pixels[self.pieces.starts[piece] : self.pieces.starts[piece + 1]]
+            own = pieces.pixels[pieces.starts[piece] : pieces.starts[piece + 1]]
             self._exceptions[int(piece)] = labels[own].copy()
 
     def _visible(self, found: np.ndarray) -> np.ndarray:
@@ -229,6 +296,7 @@ class LiveParts:
     def _redraw(self, which: np.ndarray, data: np.ndarray) -> tuple[slice, ...] | None:
         if not len(which):
             return None
+        now = self._working
         objects, found = self._part(which)
         numbers = self._number(found)
         at_start = self.thresholds.limit == self.start.limit
@@ -236,41 +304,38 @@ class LiveParts:
         for piece in self._exceptions.keys() & set(which.tolist()):
             if at_start and as_run[piece] and not self._guarded[piece]:
                 place = int(np.searchsorted(which, piece))
-                lengths = np.diff(self.pieces.starts)[which]
+                lengths = np.diff(now.pieces.starts)[which]
                 begin = int(lengths[:place].sum())
                 own = self._exceptions[piece]
                 objects, found, numbers = _as_run(objects, found, numbers, begin, own, piece, self.thresholds.min_area)
-        stay = np.ones(len(self.pieces), bool)
+        stay = np.ones(len(now.pieces), bool)
         stay[which] = False
-        kept = stay[self._found[:, 0]]
-        self._found = np.concatenate([self._found[kept], found])
-        self._shown = np.concatenate([self._shown[kept], numbers])
+        kept = stay[now.found[:, 0]]
+        now.found = np.concatenate([now.found[kept], found])
+        now.shown = np.concatenate([now.shown[kept], numbers])
+        self._count = len(np.unique(now.shown[now.shown > 0]))
         flat = data.reshape(-1)
         assert np.shares_memory(flat, data)
-        box = lay_pieces(*self._places[:3], which, objects, np.append(0, numbers), self._shut, flat)
+        box = lay_pieces(*now.places, which, objects, np.append(0, numbers), now.shut, flat)
         if box[0] >= box[3]:
             return None
-        inner = tuple(slice(int(low), int(high)) for low, high in zip(box[:3], box[3:]))
-        return tuple(slice(0, n) for n in self.shape[: -len(self._side)]) + inner[3 - len(self._side) :]
-
-    @property
-    def _side(self) -> tuple[int, ...]:
-        depth = self.pieces.shape[0]
-        return self.pieces.shape if depth > 1 else self.pieces.shape[1:]
+        inner = [slice(int(low), int(high)) for low, high in zip(box[:3], box[3:])]
+        return (slice(0, self.shape[0]), *inner[4 - len(self.shape) :])
 
     def _number(self, found: np.ndarray) -> np.ndarray:
         """The number of each object, 0 for those that are not shown."""
         self.complete = True
+        known = self._working.numbers
         numbers = np.zeros(len(found), np.int64)
         for place in np.flatnonzero(self._visible(found)).tolist():
             key = int(found[place, 1])
-            number = self._numbers.get(key, 0)
+            number = known.get(key, 0)
             if not number or number in self._held:
                 if self._next > self._largest:
                     self.complete = False
                     continue
                 number, self._next = self._next, self._next + 1
-                self._numbers[key] = number
+                known[key] = number
             numbers[place] = number
         return numbers
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from segloop.compiled import compiled
+from segloop.packing import Packed
 
 NEVER = 256
 """The level of seeds of a piece that has none."""
@@ -37,10 +38,11 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self.pixels.nbytes + self.starts.nbytes + self.boxes.nbytes
+    def packed(self) -> PackedPieces:
+        """The same, compressed."""
+        # the next pixel is mostly the one beside it
+        steps = np.diff(self.pixels, prepend=np.int32(0))
+        return PackedPieces(Packed.of(steps), Packed.of(self.starts), Packed.of(self.boxes), self.shape)
 
     def of(self, mask: np.ndarray) -> np.ndarray:
         """Which pieces have a pixel in a mask: bool (N,); ``mask`` : bool, flat."""
@@ -48,6 +50,26 @@ class Pieces:
             return np.zeros(0, bool)
         some: np.ndarray = np.logical_or.reduceat(mask[self.pixels], self.starts[:-1])
         return some
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPieces:
+    """Pieces while nobody needs them; ``steps`` : from each of their pixels to the next."""
+
+    steps: Packed
+    starts: Packed
+    boxes: Packed
+    shape: tuple[int, int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.steps.nbytes + self.starts.nbytes + self.boxes.nbytes
+
+    def pieces(self) -> Pieces:
+        """Unpack them."""
+        pixels = np.cumsum(self.steps.array(), dtype=np.int32)
+        return Pieces(pixels, self.starts.array(), self.boxes.array(), self.shape)
 
 
 def find_pieces(mask: np.ndarray) -> Pieces:

@@ -129,7 +129,7 @@ def _planes_of(found: Candidates | ClassScores | None) -> tuple[int, ...]:
         case Candidates():
             return found.shape
         case ClassScores():
-            planes, _, *shape = found.scores.shape
+            planes, _, *shape = found.shape
             return planes * math.prod(shape[:-2]), shape[-2], shape[-1]
         case _:
             return ()

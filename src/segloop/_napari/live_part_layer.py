@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 
 from segloop._napari import features
-from segloop._napari.painted import Painted
-from segloop._napari.redrawn import Redrawn
+from segloop._napari.live_score_layer import LiveScoreLayer
 from segloop._napari.touched import Touched
 
 if TYPE_CHECKING:
@@ -19,52 +17,21 @@ if TYPE_CHECKING:
 MODEL = "model"
 
 
-class LivePartLayer:
-    """Joins a layer to the scores that its objects were parted from.
-
-    What thresholds draw is no edit: it is not in the layer's undo history, which stays a person's own. Moving a
-    threshold back is its undo.
-
-    Parameters
-    ----------
-    layer : Labels
-        In memory. Not kept alive.
-    live : LiveParts
-        Of the layer's data as they are now.
-    class_name : str
-        Of the objects.
-    """
+class LivePartLayer(LiveScoreLayer["LiveParts"]):
+    """Joins a layer to the scores that its objects were parted from; ``class_name`` is that of the objects."""
 
     def __init__(self, layer: Labels, live: LiveParts, class_name: str) -> None:
-        self._layer = weakref.ref(layer)
-        self.live, self.start = live, live.start
+        super().__init__(layer, live)
+        self.start = live.start
         self._class = class_name
-        self._shape = tuple(layer.data.shape)
-        self._painted, self._touched = Painted(layer), Touched(layer)
-        self._before: np.ndarray | None = None
+        self._touched = Touched(layer)
         self._held: set[int] = set()
         self._taken = 0
 
     def close(self) -> None:
         """Let go of the layer."""
-        self._painted.close()
+        super().close()
         self._touched.close()
-
-    @property
-    def layer(self) -> Labels:
-        """The layer."""
-        layer = self._layer()
-        if layer is None:
-            raise ReferenceError("the layer of these scores is gone")
-        return layer
-
-    @property
-    def fits(self) -> bool:
-        """Whether the layer still has the shape that its scores are for."""
-        layer = self._layer()
-        if layer is None or not isinstance(layer.data, np.ndarray) or not layer.data.flags.c_contiguous:
-            return False
-        return layer.data.shape == self._shape
 
     def keep_reviewed(self, mask: np.ndarray | None) -> None:
         """Let nothing change where a person painted or looked everything through, and no object that she touched.
@@ -95,24 +62,11 @@ class LivePartLayer:
         layer = self.layer
         changed = self.live.move(thresholds, layer.data, self._taken) is not None
         if changed:
-            layer.refresh(extent=False, thumbnail=False, highlight=False)
+            self.show()
         return changed
 
-    def settle(self) -> tuple[Redrawn, ...]:
-        """What was drawn since the last time; the table of objects is brought up to date."""
-        before, self._before = self._before, None
-        data = self.layer.data
-        if before is None:
-            return ()
-        rows = np.flatnonzero((before != data).any(axis=tuple(range(1, data.ndim))))
-        if not len(rows):
-            return ()
-        # whole rows: the sides do not matter, and finding them takes as long again
-        box = (slice(int(rows[0]), int(rows[-1]) + 1), *(slice(0, n) for n in data.shape[1:]))
-        self._update_table()
-        return (Redrawn(box, before[box], data[box].copy()),)
-
-    def _update_table(self) -> None:
+    def update_table(self) -> None:
+        """The objects of the model anew, and those that a person touched as they are."""
         import pandas as pd
 
         layer, shown = self.layer, self.live.table()

@@ -59,10 +59,12 @@ def load_torch() -> Generator[Event, None, None]:
 
 
 def load_families(names: Iterable[str]) -> Generator[Event, None, None]:
-    """Import what the families of models need, so that the first run does not wait for it."""
+    """Import what the families of models need, and the plots, so that neither the first run nor a training waits."""
     from segloop.models.registry import get_family
 
     with no_garbage_search():
+        import pyqtgraph  # noqa: F401
+
         for name in names:
             get_family(name)
     return
@@ -199,13 +201,19 @@ def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) 
 
     found = result.candidates
     # scores of large images are in a file: a slider could not act at once
-    if not classes or not isinstance(found, ClassScores) or not isinstance(found.scores, np.ndarray):
+    if not classes or not isinstance(found, ClassScores) or not found.in_memory:
         return None
-    scores = np.moveaxis(found.scores, 1, 0)
-    inner = "ZYX" if scores.ndim == 5 else "YX"
+    inner = "ZYX" if len(found.shape) == 5 else "YX"
     axes = image.outer_axes(len(inner)) + inner
-    whole = scores.reshape(len(scores), *(image.sizes[axis] for axis in axes))
-    return LiveClasses(whole.transpose(0, *(1 + axes.index(axis) for axis in image.label_axes)))
+    sizes, order = [image.sizes[axis] for axis in axes], [axes.index(axis) for axis in image.label_axes]
+
+    def read() -> np.ndarray:
+        whole = np.moveaxis(found.scores, 1, 0).reshape(found.shape[1], *sizes)
+        return whole.transpose(0, *(1 + axis for axis in order))
+
+    live = LiveClasses(read, image.label_shape)
+    live.warm_up()
+    return live
 
 
 def _live_parts(result: Segmentation, image: Image, classes: tuple[str, ...], labels: np.ndarray) -> LiveParts | None:
@@ -213,14 +221,14 @@ def _live_parts(result: Segmentation, image: Image, classes: tuple[str, ...], la
     from segloop.live_parts import MOST_PIXELS, LiveParts, PartThresholds
 
     found = result.candidates
-    if classes or not isinstance(found, ClassScores) or not isinstance(found.scores, np.ndarray):
+    if classes or not isinstance(found, ClassScores) or not found.in_memory:
         return None
-    inner = "ZYX" if found.scores.ndim == 5 else "YX"
+    inner = "ZYX" if len(found.shape) == 5 else "YX"
     if image.outer_axes(len(inner)) + inner != image.label_axes or labels.size > MOST_PIXELS:
         return None
     thresholds = PartThresholds(min_area=result.thresholds.min_area)
-    shape = (len(found.scores), *found.scores.shape[2:])
-    live = LiveParts(found.scores, labels.reshape(shape), thresholds, np.iinfo(labels.dtype).max)
+    shape = (found.shape[0], *found.shape[2:])
+    live = LiveParts(found, labels.reshape(shape), thresholds, np.iinfo(labels.dtype).max)
     live.warm_up(labels.dtype)
     return live
 
