@@ -89,6 +89,14 @@ class EpochDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CrossValidating(Event):
+    """Short trainings, each on a part of what was learned, score the model: ``fold``, from 1 to ``folds``, goes on."""
+
+    fold: int
+    folds: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlaneExamined(Event):
     """One more plane of labels was looked through; ``done`` counts from 1 to ``planes``."""
 

@@ -242,9 +242,9 @@ def test_nothing_reviewed(tmp_path: Path) -> None:
         finetune(unet(), training_set, QUICK)
 
 
-def test_a_single_region_cannot_be_held_out_too(tmp_path: Path) -> None:
+def test_a_single_object_cannot_be_held_out_too(tmp_path: Path) -> None:
     events = []
-    result = drain(finetune_events(unet(), instances(tmp_path, count=1), QUICK), events.append)
+    result = drain(finetune_events(unet(), instances(tmp_path, count=1, side=30), QUICK), events.append)
     message = "nothing could be held out, so the new model cannot be scored; review a second region"
     assert Notice(message) in events and message in result.notices
     assert math.isnan(result.before) and math.isnan(result.after) and result.improved

@@ -78,7 +78,7 @@ def test_of_few_regions_no_more_than_the_share_is_held_out() -> None:
     assert [region.plane[0] for region in split_regions(regions, 0.25)[1]] == [0, 1]
     assert [region.plane[0] for region in split_regions(regions, 0.1)[1]] == [0]
     # of many, chance does what it should, and what is held out stays so as more are added
-    many = [Region(None, (n,), box, True, chance, box) for n, chance in enumerate(chances * 3)]
+    many = [Region(None, (n,), box, True, chance + n * 1e-6, box) for n, chance in enumerate(chances * 3)]
     assert len(split_regions(many, 0.25)[1]) == 15
 
 

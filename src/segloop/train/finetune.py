@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -18,10 +20,12 @@ from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.registry import get_family
 from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
 from segloop.train.augment import Augmentation
+from segloop.train.batches import Draw
 from segloop.train.checkpoint import Checkpoint, Keeper, NoKeeper
-from segloop.train.data import CropSource
+from segloop.train.data import CropSource, TrainingImage
 from segloop.train.fit import Clock, Fit, FitSettings
-from segloop.train.guard import metric_name, score_model
+from segloop.train.folds import Trial, cross_validate, find_folds, minutes_left
+from segloop.train.guard import HeldOut, metric_name, score_model
 from segloop.train.held_out import HeldOutScores
 from segloop.train.lineage import is_known, learned_by, regions_digest, with_learned
 from segloop.train.material import (
@@ -118,6 +122,9 @@ class FinetuneResult:
         Held-out regions as they were found "before" and "after" training, few enough to look at.
     own : OwnScores
         Scores before and after on images of the kind that the bundled model was made for, if it descends from one.
+    folds : int
+        How many short trainings, each on a part of what was learned, ``after`` is the score of, if there was too little
+        to keep any of it out (see ``segloop.train.folds``); 0 if it is the score of ``model`` itself.
     """
 
     model: Trainable
@@ -132,10 +139,17 @@ class FinetuneResult:
     gain_error: float = math.nan
     pictures: Mapping[str, tuple[FoundRegion, ...]] = field(default_factory=dict)
     own: OwnScores = OwnScores()
+    folds: int = 0
 
     @property
     def improved(self) -> bool:
-        """Whether the new model scored better; also true when there was nothing to compare with."""
+        """Whether the new model scored better; also true when there was nothing to compare with.
+
+        Where it was cross-validated it is better unless the short trainings came out worse by more than the standard
+        error: each had half of what the model had, and of a few objects no score says more.
+        """
+        if self.folds:
+            return not (self.after < self.before - self.gain_error)
         return not (self.after <= self.before)
 
 
@@ -245,10 +259,12 @@ def _train(
     train, held_out = split_regions(regions, settings.validation, lambda region: is_known(region, learned))
     if not train:
         raise TrainingError("there is nothing to train on: no region is reviewed. Mark a region as reviewed first")
-    if not held_out:
+    folds = find_folds(training_set, train) if not held_out and settings.validation > 0 else ()
+    judged = [region for fold in folds for region in fold.scored] or held_out
+    if not judged:
         notices.append("nothing could be held out, so the new model cannot be scored; review a second region")
         yield Notice(notices[-1])
-    if any(is_known(region, learned) for region in held_out):
+    if any(is_known(region, learned) for region in judged):
         notices.append("the model learned before what is held out, so its scores are too high; review another region")
         yield Notice(notices[-1])
     size = typical_size(model.spec, training_set)
@@ -263,44 +279,43 @@ def _train(
     prepare = label_translation(model.spec, training_set.task)
     crop = crop_shape(model, training_set.task, train, zoom, settings.crop)
     images, scored = read_set(training_set, model.spec, train, held_out, zoom, crop[-1])
+    parts = [read_set(training_set, model.spec, fold.learned, fold.scored, zoom, crop[-1]) for fold in folds]
 
     # few examples at once make more steps in the same time; statistics that begin with nothing need more
     batch = settings.batch if parent else 2 * settings.batch
     steps = steps_per_epoch(len(train), batch)
     own = OwnDomain(old_spec, comparable)
-    source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
-    draw = own.rehearse(source, rehearsal_share(settings.rehearsal, model.spec), model.spec, crop, augmentation)
+    share = rehearsal_share(settings.rehearsal, model.spec)
     pictures = Pictures()
 
-    def score() -> HeldOutScores:
-        return score_model(model, scored, prepare, settings.device, pictures.take)
+    def drawing(images: list[TrainingImage]) -> Draw:
+        source = CropSource(images, model.spec, crop, augmentation, prepare=prepare)
+        return own.rehearse(source, share, model.spec, crop, augmentation)
 
-    scoring = Scoring(score, settings.epochs, clock)
-    fit = Fit(
-        model,
-        draw,
-        FitSettings(
-            epochs=settings.epochs,
-            steps=steps,
-            minutes=settings.minutes,
-            batch=batch,
-            learning_rate=rate,
-            average=0.98 if freeze_norm else 0.99,
-            freeze_norm=freeze_norm,
-            seed=settings.seed,
-            schedule=schedule,
-        ),
-        score=scoring.score,
-        scored=scoring.due,
-        clock=clock,
+    def score(regions: Sequence[HeldOut]) -> HeldOutScores:
+        return score_model(model, regions, prepare, settings.device, pictures.take)
+
+    scoring = Scoring(lambda: score(scored), settings.epochs, clock)
+    numbers = FitSettings(
+        epochs=settings.epochs,
+        steps=steps,
+        minutes=minutes_left(settings.minutes, folds),
+        batch=batch,
+        learning_rate=rate,
+        average=0.98 if freeze_norm else 0.99,
+        freeze_norm=freeze_norm,
+        seed=settings.seed,
+        schedule=schedule,
     )
+    fit = Fit(model, drawing(images), numbers, score=scoring.score, scored=scoring.due, clock=clock)
+    start = copy.deepcopy(model.module.state_dict()) if folds else {}
     yield TrainingStarted(settings.epochs, len(train), len(held_out), str(model.device))
     checkpoint = keeper.last()
     first = HeldOutScores(())
     if comparable:
         # the old model at its own scale: what the user has now
         new_spec, model.spec = model.spec, old_spec
-        first = score()
+        first = score([*scored, *(region for _, regions in parts for region in regions)])
         model.spec = new_spec
     own_before = own.score(model, settings.device)
     before = Scored("before", first.value, first.error)
@@ -320,7 +335,11 @@ def _train(
         yield from pictures.shown(fit.epoch)
     if fit.step == 0:
         raise TrainingError("training was stopped before its first step, so nothing was learned; start it again")
-    last = scoring.last if math.isfinite(history[-1].score) and scoring.last is not None else score()
+    if folds:
+        trials = [Trial(drawing(images), partial(score, regions)) for images, regions in parts]
+        last = yield from cross_validate(model, start, trials, numbers, fit.step)
+    else:
+        last = scoring.last if math.isfinite(history[-1].score) and scoring.last is not None else score(scored)
     after = Scored("after", last.value, last.error)
     yield after
     yield from pictures.shown(fit.epoch)
@@ -334,7 +353,8 @@ def _train(
             "entries": entry_records(training_set),
             "train_regions": len(train),
             "held_out_regions": len(held_out),
-            "held_out_sha256": regions_digest(held_out),
+            "folds": len(folds),
+            "held_out_sha256": regions_digest(judged),
             "learned": with_learned(learned, train),
             "settings": settings_to_json(settings),
             "epochs": len(history),
@@ -362,6 +382,7 @@ def _train(
         gain_error,
         pictures.kept,
         own_scores,
+        len(folds),
     )
 
 

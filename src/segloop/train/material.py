@@ -13,7 +13,7 @@ from segloop.errors import ModelError
 from segloop.image import Image
 from segloop.labels import Task, border_classes, diameters
 from segloop.models.protocol import ModelSpec, Trainable
-from segloop.train.data import TrainingImage
+from segloop.train.data import Box, TrainingImage
 from segloop.train.guard import HeldOut, held_out_region
 from segloop.train.opened import OpenedEntries
 from segloop.train.regions import Region, iterate_planes
@@ -111,7 +111,11 @@ def read_set(
     images: list[TrainingImage] = []
     scored: list[HeldOut] = []
     pixels: list[np.ndarray] = []
-    learned, kept_out = _by_place(train), _by_place(held_out)
+    learned, scored_here = _by_place(train), _by_place(held_out)
+    # whatever the entry is called: copies of an image must not give away what is kept out of one of them
+    kept_out: dict[tuple[str, tuple[int, ...]], list[Box]] = {}
+    for region in held_out:
+        kept_out.setdefault((region.entry.hashes["images"], region.plane), []).append(region.box)
     scoring = set(sorted(held_out, key=lambda region: region.chance)[:MOST_SCORED])
     used = {region.entry.id for region in [*train, *held_out]}
     opened = OpenedEntries(training_set, spec.ndim)
@@ -124,7 +128,6 @@ def read_set(
         statistics = spec.normalization.fit(image)
         planes = iterate_planes(image, labels, reviewed, spec.ndim)
         for (plane, block), (_, own_labels, own_reviewed) in zip(image.blocks(spec.ndim), planes):
-            own_held_out = kept_out.get((entry.id, plane), [])
             # crops are drawn where regions are, so that little of them is unreviewed
             boxes = [region.grown(crop / zoom) for region in learned.get((entry.id, plane), [])]
             if boxes:
@@ -137,7 +140,7 @@ def read_set(
                         opened.reviewed(entry, plane, own_reviewed),
                         boxes,
                         statistics,
-                        held_out=[region.box for region in own_held_out],
+                        held_out=kept_out.get((entry.hashes["images"], plane), []),
                         zoom=zoom,
                         instances=training_set.task is Task.INSTANCE,
                         object_classes=entry.object_classes,
@@ -145,7 +148,7 @@ def read_set(
                 )
             scored.extend(
                 held_out_region(block, own_labels, own_reviewed, region.box, statistics)
-                for region in own_held_out
+                for region in scored_here.get((entry.id, plane), [])
                 if region in scoring
             )
     if pixels:

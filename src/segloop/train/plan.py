@@ -10,6 +10,7 @@ import numpy as np
 
 from segloop.corrections import TrainingSet
 from segloop.labels import Task
+from segloop.train.folds import find_folds
 from segloop.train.lineage import NOTHING, Learned, is_known
 from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
 
@@ -24,6 +25,8 @@ class FinetunePlan:
     Parameters
     ----------
     images, train_regions, held_out_regions : int
+    folds : int
+        Short trainings on parts of what is learned that score it, where nothing can be held out; 0 for none.
     objects : int
         Reviewed objects; 0 if the set holds classes.
     reviewed_pixels : int
@@ -40,6 +43,7 @@ class FinetunePlan:
     images: int
     train_regions: int
     held_out_regions: int
+    folds: int
     objects: int
     reviewed_pixels: int
     task: Task
@@ -70,6 +74,8 @@ def plan_finetuning(
     """
     regions = find_regions(training_set, ndim, seed)
     train, held_out = split_regions(regions, validation, lambda region: is_known(region, learned))
+    folds = find_folds(training_set, train) if not held_out and validation > 0 else ()
+    judged = [region for fold in folds for region in fold.scored] or held_out
     classes = training_set.classes
     pixels = count_class_pixels(training_set, regions, len(classes))
     seen = count_learned(training_set, regions)
@@ -77,12 +83,13 @@ def plan_finetuning(
         images=len({region.entry.id for region in regions}),
         train_regions=len(train),
         held_out_regions=len(held_out),
+        folds=len(folds),
         objects=seen["objects"],
         reviewed_pixels=int(sum(pixels)),
         task=training_set.task,
         classes=classes,
         steps=steps_per_epoch(len(train), batch),
-        missing=tuple(_missing(training_set, regions, held_out, validation, pixels, learned)),
+        missing=tuple(_missing(training_set, regions, judged, len(folds), validation, pixels, learned)),
     )
 
 
@@ -133,7 +140,8 @@ def _reviewed_labels(training_set: TrainingSet, regions: Sequence[Region]) -> It
 def _missing(
     training_set: TrainingSet,
     regions: Sequence[Region],
-    held_out: Sequence[Region],
+    judged: Sequence[Region],
+    folds: int,
     share: float,
     pixels: list[int],
     learned: Learned,
@@ -141,11 +149,16 @@ def _missing(
     if not regions:
         return ["No region is reviewed yet: say what you checked, and add it to the training set."]
     missing = []
-    if not held_out and share > 0:
+    if not judged and share > 0:
         missing.append("Nothing can be held out, so the new model cannot be scored: review a second region.")
-    elif share > 0 and len(held_out) == 1:
+    elif folds:
+        missing.append(
+            "One region has objects, so part of the time goes into two more trainings, on a half of it each, to score "
+            "them in the other half: review a second region."
+        )
+    elif len(judged) == 1:
         missing.append("One region only is held out, so the score will be uncertain: review some more.")
-    if any(is_known(region, learned) for region in held_out):
+    if any(is_known(region, learned) for region in judged):
         missing.append("The model learned before what is held out, so scores will be too high: review another region.")
     if training_set.task is Task.INSTANCE:
         if pixels[1] == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -34,7 +34,8 @@ class Region:
 
     ``plane`` is its index along the entry's outer axes, ``box`` its place in the plane, ``objects`` whether the larger
     part of an object lies in it (of classes, any label but 0), ``chance`` a number in [0, 1) that depends on nothing
-    but seed, entry and place. ``piece`` is the box of the connected reviewed area that the block was cut from.
+    but seed, pixels of the image and place: copies of an image under other names have the same one. ``piece`` is the
+    box of the connected reviewed area that the block was cut from.
     """
 
     entry: Entry
@@ -59,11 +60,48 @@ def find_regions(training_set: TrainingSet, ndim: int, seed: int) -> list[Region
         for plane, own_labels, own_reviewed in iterate_planes(image, labels, reviewed, ndim):
             has_objects = _finder(np.asarray(own_labels), np.asarray(own_reviewed, bool), training_set.task)
             for box, piece in _blocks(np.asarray(own_reviewed, bool), side):
-                key = f"{seed}:{entry.id}:{plane}:{[(s.start, s.stop) for s in box]}"
-                chance = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-                objects = has_objects(box)
-                regions.append(Region(entry, plane, box, objects, chance, piece))
+                regions.append(Region(entry, plane, box, has_objects(box), _chance(seed, entry, plane, box), piece))
     return regions
+
+
+def halve(training_set: TrainingSet, region: Region) -> tuple[Region, ...]:
+    """Cut a region in the plane into two that both have objects; () if no cut does that.
+
+    The cut goes between the objects (of classes, through the labelled pixels) so that either side has as many, along
+    the axis along which it cuts fewer of them.
+    """
+    image, labels, reviewed = training_set.read(region.entry)
+    planes = iterate_planes(image, labels, reviewed, len(region.box))
+    own, trusted = next((np.asarray(a), np.asarray(b, bool)) for plane, a, b in planes if plane == region.plane)
+    has_objects = _finder(own, trusted, training_set.task)
+    shown = np.where(trusted[region.box], own[region.box], 0)
+    if training_set.task is Task.INSTANCE:
+        shown = consecutive(shown)[1]
+        places = np.array(ndimage.center_of_mass(shown > 0, shown, np.unique(shown[shown > 0]))).reshape(-1, shown.ndim)
+    else:
+        places = np.argwhere(shown)
+    best: tuple[int, tuple[Region, ...]] | None = None
+    for axis in (shown.ndim - 2, shown.ndim - 1):
+        ordered = np.sort(places[:, axis])
+        cut = math.ceil(ordered[len(ordered) // 2 - 1 : len(ordered) // 2 + 1].mean()) if len(ordered) > 1 else 0
+        if not 0 < cut < shown.shape[axis]:
+            continue
+        sides = [shown.take(cut - 1, axis), shown.take(cut, axis)]
+        crossed = len(np.unique(sides[0][(sides[0] == sides[1]) & (sides[0] > 0)]))
+        whole = region.box[axis]
+        middle = whole.start + cut
+        boxes = [
+            (*region.box[:axis], part, *region.box[axis + 1 :])
+            for part in (slice(whole.start, middle), slice(middle, whole.stop))
+        ]
+        if all(has_objects(box) for box in boxes) and (best is None or crossed < best[0]):
+            best = crossed, tuple(replace(region, box=box) for box in boxes)
+    return best[1] if best else ()
+
+
+def _chance(seed: int, entry: Entry, plane: tuple[int, ...], box: Box) -> float:
+    key = f"{seed}:{entry.hashes['images']}:{plane}:{[(s.start, s.stop) for s in box]}"
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 def iterate_planes(
@@ -90,29 +128,34 @@ def split_regions(
     A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
     mended: of two or more regions at least one is held out and one is trained on, if possible with objects; no more
     than the share, rounded up, is held out, though chance would have it. ``known`` tells of a region whether the model
-    has learned it before: such are trained on again, as long as there are others to hold out.
+    has learned it before: such are trained on again, as long as there are others to hold out. The same place in two
+    copies of an image counts once, and both go the same way.
 
     Returns
     -------
     train, held_out : lists of Region
         ``held_out`` is empty if there is one region only, or one only that has objects: it is needed to learn from.
     """
-    ordered = sorted(regions, key=lambda region: (known(region), region.chance))
+    # objects last: they stay where a copy has none
+    different = {region.chance: region for region in sorted(regions, key=lambda region: region.objects)}
+    ordered = sorted(different.values(), key=lambda region: (known(region), region.chance))
     full = [region for region in ordered if region.objects]
-    if share <= 0 or len(regions) < 2 or len(full) == 1:
+    if share <= 0 or len(ordered) < 2 or len(full) == 1:
         return list(regions), []
     held_out = [region for region in ordered if region.chance < share and not known(region)]
-    if len(regions) < FEW:
-        held_out = held_out[: math.ceil(share * len(regions))]
+    if len(ordered) < FEW:
+        held_out = held_out[: math.ceil(share * len(ordered))]
     if len(full) > 1 and not any(region.objects for region in held_out):
         held_out.append(full[0])
     if not held_out:
         held_out.append(ordered[0])
     if len(full) > 1 and all(region in held_out for region in full):
         held_out.remove(full[-1])
-    if len(held_out) == len(regions):
+    if len(held_out) == len(ordered):
         held_out.remove(ordered[-1])
-    return [region for region in regions if region not in held_out], held_out
+    chances = {region.chance for region in held_out}
+    train = [region for region in regions if region.chance not in chances]
+    return train, [region for region in regions if region.chance in chances]
 
 
 def _finder(labels: np.ndarray, reviewed: np.ndarray, task: Task) -> Callable[[Box], bool]:

@@ -75,13 +75,15 @@ def _train(folder: TrainingFolder, file: TextIO) -> FinetuneResult:
 
 
 def _note_pace(result: FinetuneResult, order: Order) -> None:
+    if result.folds:
+        return  # the short trainings are neither in the steps nor usual
     spec, trained = result.model.spec, result.history[-1].seconds
     pace = Pace(trained / spec.training["steps"], max(0.0, result.seconds - trained))
     note_pace(spec.family, spec.ndim, order.settings, pace)
 
 
 def _scores(result: FinetuneResult) -> dict[str, object]:
-    names = ("before", "after", "metric", "notices", "seconds", "before_error", "after_error", "gain_error")
+    names = ("before", "after", "metric", "notices", "seconds", "before_error", "after_error", "gain_error", "folds")
     history = [asdict(epoch) for epoch in result.history]
     return {name: getattr(result, name) for name in names} | {"history": history, "own": asdict(result.own)}
 

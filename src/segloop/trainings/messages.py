@@ -10,9 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from segloop.events import EpochDone, Event, FoundRegion, HeldOutFound, Notice, Scored, StillTraining, TrainingStarted
+from segloop.events import (
+    CrossValidating,
+    EpochDone,
+    Event,
+    FoundRegion,
+    HeldOutFound,
+    Notice,
+    Scored,
+    StillTraining,
+    TrainingStarted,
+)
 
-PLAIN = {kind.__name__: kind for kind in (EpochDone, Notice, Scored, TrainingStarted)}
+PLAIN = {kind.__name__: kind for kind in (CrossValidating, EpochDone, Notice, Scored, TrainingStarted)}
 _FIELDS = ("image", "reference", "found", "scored")
 
 

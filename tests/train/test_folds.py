@@ -1,0 +1,153 @@
+"""Cross-validation: a training that has one region only is scored all the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segloop.corrections import TrainingSet
+from segloop.events import CrossValidating, Event, HeldOutFound, Scored, drain
+from segloop.image import Image
+from segloop.labels import Task
+from segloop.models.device import Device
+from segloop.models.protocol import ModelSpec, Trainable
+from segloop.models.unet import FAMILY
+from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events
+from segloop.train.folds import find_folds, minutes_left
+from segloop.train.lineage import is_known, learned_by
+from segloop.train.plan import plan_finetuning
+from segloop.train.regions import find_regions, halve, split_regions
+
+QUICK = FinetuneSettings(epochs=3, batch=1, crop=32, device=Device.CPU)
+
+
+def unet() -> Trainable:
+    torch.manual_seed(0)
+    names = ("background", "cell", "border")
+    return FAMILY.build(
+        ModelSpec(
+            "base", "unet", Task.SEMANTIC, names, architecture={"levels": 1, "base_channels": 2}, tile=128, halo=16
+        )
+    )
+
+
+def scene(places: list[tuple[int, int]], side: int = 96, size: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Bright squares with their upper left corners at ``places``."""
+    labels = np.zeros((side, side), np.uint16)
+    for number, (row, column) in enumerate(places, 1):
+        labels[row : row + size, column : column + size] = number
+    noise = np.random.default_rng(len(places)).normal(0, 8, labels.shape)
+    return (40 + 150 * (labels > 0) + noise).clip(0, 255).astype(np.uint8), labels
+
+
+def one_region(folder: Path, places: list[tuple[int, int]], task: Task = Task.INSTANCE) -> TrainingSet:
+    image, labels = scene(places)
+    training_set = TrainingSet(folder, task, ("cell",) if task is Task.INSTANCE else ("background", "cell", "border"))
+    training_set.add(Image(image, "YX"), labels if task is Task.INSTANCE else (labels > 0).astype(np.uint8))
+    return training_set
+
+
+FOUR = [(4, 10), (30, 60), (50, 20), (78, 40)]
+
+
+def test_a_region_is_cut_where_it_cuts_no_object(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, FOUR)
+    (region,) = find_regions(training_set, 2, 0)
+    upper, lower = halve(training_set, region)
+    # rows 30 to 42 and 50 to 62 are the middle objects; a cut between columns would go through one
+    assert upper.box == (slice(0, 46), slice(0, 96)) and lower.box == (slice(46, 96), slice(0, 96))
+    assert upper.objects and lower.objects and upper.piece == region.piece
+
+
+def test_a_single_object_cannot_be_halved(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, FOUR[:1])
+    (region,) = find_regions(training_set, 2, 0)
+    assert halve(training_set, region) == ()
+    assert find_folds(training_set, [region]) == ()
+    result = drain(finetune_events(unet(), training_set, QUICK))
+    assert result.folds == 0 and math.isnan(result.after)
+    assert "cannot be scored" in result.notices[0]
+
+
+def test_classes_are_halved_through_their_pixels(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, [(10, 10), (10, 70)], Task.SEMANTIC)
+    (region,) = find_regions(training_set, 2, 0)
+    left, right = halve(training_set, region)
+    assert left.box[0] == right.box[0] == slice(0, 96)
+    assert 22 <= left.box[1].stop == right.box[1].start <= 70
+
+
+def test_each_half_is_scored_by_what_learned_from_the_other(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, FOUR)
+    # nothing to find there: too little to be scored, but both trainings learn that it is background
+    training_set.add(Image(np.full((64, 64), 40, np.uint8), "YX"), np.zeros((64, 64), np.uint16))
+    regions = find_regions(training_set, 2, 0)
+    first, second = find_folds(training_set, regions)
+    assert first.learned[-1].box == second.scored[0].box and second.learned[-1].box == first.scored[0].box
+    assert [region.entry.id for region in first.learned] == ["0002", "0001"]
+    # two regions with objects: one is held out, as usual
+    training_set.add(Image(scene(FOUR[1:])[0], "YX"), scene(FOUR[1:])[1])
+    assert find_folds(training_set, find_regions(training_set, 2, 0)) == ()
+
+
+def test_one_region_is_scored_and_all_of_it_learned(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, FOUR)
+    events: list[Event] = []
+    result = drain(finetune_events(unet(), training_set, QUICK), events.append)
+    assert result.folds == 2 and not any("scored" in notice for notice in result.notices)
+    assert 0 <= result.before <= 1 and 0 <= result.after <= 1 and math.isfinite(result.gain_error)
+    assert {(e.fold, e.folds) for e in events if isinstance(e, CrossValidating)} == {(1, 2), (2, 2)}
+    assert [event.score for event in events if isinstance(event, Scored)] == [result.before, result.after]
+    # both halves, before and after
+    assert [len(event.regions) for event in events if isinstance(event, HeldOutFound)] == [2, 2]
+    record = result.model.spec.training
+    assert (record["folds"], record["train_regions"], record["held_out_regions"]) == (2, 1, 0)
+    (region,) = find_regions(training_set, 2, 0)
+    assert is_known(region, learned_by(result.model.spec))
+    # the short trainings leave no trace in the model
+    unscored = drain(finetune_events(unet(), training_set, replace(QUICK, validation=0)))
+    assert unscored.folds == 0 and math.isnan(unscored.after)
+    ours, theirs = (each.model.module.state_dict() for each in (result, unscored))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    plan = plan_finetuning(training_set, 2, 0, 0.25, 1)
+    assert (plan.folds, plan.train_regions, plan.held_out_regions) == (2, 1, 0)
+    assert "One region has objects" in plan.missing[0]
+
+
+def test_all_trainings_together_keep_to_the_minutes(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, FOUR)
+    folds = find_folds(training_set, find_regions(training_set, 2, 0))
+    assert minutes_left(3.0, folds) == 2.0
+    assert minutes_left(3.0, ()) == 3.0 and minutes_left(math.inf, folds) == math.inf
+
+
+def test_too_few_objects_are_no_reason_to_refuse_a_model() -> None:
+    def result(before: float, after: float, folds: int) -> FinetuneResult:
+        return FinetuneResult(unet(), (), before, after, "AP", gain_error=0.05, folds=folds)
+
+    assert not result(0.2, 0.2, 0).improved and result(0.2, 0.21, 0).improved
+    assert result(0.0, 0.0, 2).improved and result(0.2, 0.16, 2).improved
+    assert not result(0.2, 0.14, 2).improved
+
+
+def test_copies_of_an_image_are_not_on_both_sides(tmp_path: Path) -> None:
+    image, labels = scene(FOUR)
+    training_set = TrainingSet(tmp_path / "two", Task.INSTANCE, ("cell",))
+    for key in ("a", "b"):
+        training_set.add(Image(image, "YX"), labels, key=key)
+    regions = find_regions(training_set, 2, 0)
+    assert len(regions) == 2 and regions[0].chance == regions[1].chance
+    # as one region
+    assert split_regions(regions, 0.25) == (regions, [])
+    assert len(find_folds(training_set, regions)) == 2
+    more = TrainingSet(tmp_path / "more", Task.INSTANCE, ("cell",))
+    for number in range(6):
+        other, found = scene(FOUR[: 2 + number % 3])
+        more.add(Image(other, "YX"), found, key=str(number))
+    train, held_out = split_regions(find_regions(more, 2, 0), 0.4)
+    assert len(train) + len(held_out) == 6 and held_out
+    assert not {r.entry.hashes["images"] for r in train} & {r.entry.hashes["images"] for r in held_out}
