@@ -22,7 +22,7 @@ from qtpy.QtCore import QObject, QThreadPool, Signal
 
 from segloop._napari.llvm import keep_triton_out
 from segloop.errors import SegloopError
-from segloop.events import EpochDone, Event, SegmentStarted, TileDone, TrainingStarted
+from segloop.events import Event, SegmentStarted, TileDone
 
 LONGEST_WAIT = 2.0
 """Seconds for which work waits at most for the window."""
@@ -113,7 +113,7 @@ class EventWorker(WorkerBase[None]):
                     except StopIteration as stop:
                         return Done(stop.value)
                     self.signals.happened.emit(event)
-                    if isinstance(event, SegmentStarted | TrainingStarted):
+                    if isinstance(event, SegmentStarted):
                         # beside a network at work it would take napari several times as long, and be felt
                         self.bar_is_made.wait(LONGEST_WAIT)
             return Cancelled()
@@ -124,13 +124,16 @@ class EventWorker(WorkerBase[None]):
 class Job(QObject):
     """One piece of work, seen from the main thread.
 
+    Tiles are counted in napari's activity dock. Epochs are not: each step of napari's bar lays out the whole window
+    anew, and a training has a bar of its own.
+
     Exactly one of ``done``, ``failed`` and ``cancelled`` is emitted, then ``ended``. Nothing is emitted once
     the job (or its parent) is deleted; the work is then told to stop.
 
     Parameters
     ----------
     title : str
-        Shown in napari's activity dock.
+        Shown in napari's activity dock while tiles are counted.
     work : callable
         Makes the generator of events.
     parent : QObject
@@ -176,10 +179,10 @@ class Job(QObject):
             return
         self.happened.emit(event)
         match event:
-            case SegmentStarted(tiles=total) | TrainingStarted(epochs=total):
+            case SegmentStarted(tiles=total):
                 self._open_activity(total)
                 self._made.set()
-            case TileDone() | EpochDone():
+            case TileDone():
                 self._advance_activity()
 
     def _on_ended(self, outcome: Done | Failed | Cancelled) -> None:

@@ -134,7 +134,9 @@ class SegloopDock(Dock):
             step.on_ready()
         # a family that cannot be imported is no matter until one of its models is run
         families = {info.family for info in self.session.models}
-        Job("SegLoop", partial(work.load_families, families), self).start()
+        loading = Job("SegLoop", partial(work.load_families, families), self)
+        loading.done.connect(self.finetune_step.prepare_plots)
+        loading.start()
 
     def _on_restored(self, _: Any) -> None:
         self.tabs.setCurrentIndex(CORRECT)

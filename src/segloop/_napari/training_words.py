@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def uses(plan: FinetunePlan) -> str:
     """Say what a training would use."""
     held = f", {plan.held_out_regions} kept out to score the model" if plan.held_out_regions else ""
+    if plan.folds:
+        held = ", cross-validated"
     objects = f", {count(plan.objects, 'object')}" if plan.objects else ""
     classes = f" Classes: {', '.join(plan.classes)}." if plan.task == "semantic" else ""
     regions = count(plan.train_regions, "region")
@@ -65,8 +67,20 @@ def scores(result: FinetuneResult) -> str:
     gain = ""
     if math.isfinite(result.gain_error):
         gain = f"; gain {result.after - result.before:+.3f} ± {result.gain_error:.3f}"
+    crossed = "; cross-validated: less than the model itself can do" if result.folds else ""
     own = f". {result.own.words[0].upper()}{result.own.words[1:]}" if result.own.words else ""
-    return f"Held-out score {before} before, {after} after{gain} ({result.metric}){own}"
+    return f"Held-out score {before} before, {after} after{gain} ({result.metric}{crossed}){own}"
+
+
+def verdict(result: FinetuneResult) -> tuple[str, str]:
+    """Say how good a model is that was taken, and in what role: "good", or "hint" if nothing shows it to be better."""
+    if math.isnan(result.after):
+        return "Taken, but not scored.", "hint"
+    if math.isnan(result.before):
+        return "Taken; the old model does not know these classes.", "good"
+    if result.after <= result.before:
+        return "Taken, though no better score shows what it learned: review a second region.", "hint"
+    return "Better.", "good"
 
 
 def remedy(result: FinetuneResult) -> str:
@@ -103,6 +117,10 @@ class EpochClock:
     def start(self) -> None:
         """Take note that training has begun."""
         self._told = -math.inf
+
+    def stop(self) -> None:
+        """Take note that the epochs are over."""
+        self._told = math.inf
 
     @property
     def is_due(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
@@ -15,24 +16,28 @@ HEIGHT = 110
 
 
 class Curves(QWidget):
-    """Two plots, one above the other, over the epochs."""
+    """Two plots, one above the other, over the epochs; empty until they are built."""
 
     def __init__(self) -> None:
         super().__init__()
         self._loss: list[tuple[float, float]] = []
         self._score: list[tuple[float, float]] = []
+
+    def build(self) -> Iterator[None]:
+        """Build the plots, a pause between them: each takes long enough to be felt together with the other one."""
         layout = column(self, margin=0)
         self.loss_plot, self.loss_curve = self._plot(
             "Loss per epoch", "How wrong the model is on what it learns from. It should fall."
         )
+        layout.addWidget(self.loss_plot)
+        yield
         self.score_plot, self.score_curve = self._plot(
             "Held-out score per epoch", "How good it is on regions kept out of training, from 0 to 1. It should rise."
         )
         self.before = pg.InfiniteLine(angle=0, movable=False)
         self.before.setVisible(False)
         self.score_plot.addItem(self.before)
-        for plot in (self.loss_plot, self.score_plot):
-            layout.addWidget(plot)
+        layout.addWidget(self.score_plot)
 
     def _plot(self, title: str, help: str) -> tuple[pg.PlotWidget, pg.PlotDataItem]:
         plot = pg.PlotWidget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -75,8 +76,9 @@ class FinetunePanel(QWidget):
         self.reason = TextLabel("reason")
         self.progress = ProgressRow("Stop", "Stop now and keep what is trained so far.")
         self.curves: Any = None
-        plots = QWidget()
-        self._curves_place = column(plots, margin=0)
+        self._plots = QWidget()
+        self._plots.hide()
+        self._building: Iterator[None] | None = None
         self.result = TextLabel("good")
         self.keep = button("Use it anyway", "Save the new model although it did not get better.")
         self.discard = button("Discard it", "Forget the new model. The old one is unchanged.")
@@ -101,7 +103,7 @@ class FinetunePanel(QWidget):
         for widget in (self.reason, self.progress, self.result):
             layout.addWidget(widget)
         layout.addLayout(_side_by_side(self.keep, self.discard))
-        layout.addWidget(plots)
+        layout.addWidget(self._plots)
         layout.addWidget(self.learning_fold)
         self.learning_fold.hide()
         self.show_choice(False)
@@ -123,15 +125,29 @@ class FinetunePanel(QWidget):
         self.form = SettingsForm(kind, leave_out=("minutes",))
         self.advanced.add(self.form)
 
-    def build_curves(self) -> None:
-        """Make the plots when they are first needed: pyqtgraph takes a moment to import."""
-        if self.curves is None:
-            from segloop._napari.panels.curves import Curves
-            from segloop._napari.panels.pictures import Pictures
+    def build_next_plot(self) -> bool:
+        """Build one more of the plots that a training shows; whether there are more to be built."""
+        if self._building is None:
+            self._building = self._build_plots()
+        return next(self._building, self) is None
 
-            self.curves, self.pictures = Curves(), Pictures()
-            self._curves_place.addWidget(self.curves)
-            self._curves_place.addWidget(self.pictures)
+    def show_plots(self) -> None:
+        """Show the plots, the missing ones built at once."""
+        while self.build_next_plot():
+            pass
+        self._plots.show()
+
+    def _build_plots(self) -> Iterator[None]:
+        from segloop._napari.panels.curves import Curves
+        from segloop._napari.panels.pictures import Pictures
+
+        yield
+        curves, pictures = Curves(), Pictures()
+        yield from curves.build()
+        place = column(self._plots, margin=0)
+        place.addWidget(curves)
+        place.addWidget(pictures)
+        self.curves, self.pictures = curves, pictures
 
     def show_learning(self, curve: Any, theme: str) -> None:
         """Show the learning curve of the model chosen; a model without versions that were scored has none."""

@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any
 from segloop._napari import training_words as words
 from segloop._napari import work
 from segloop._napari.jobs import Job
-from segloop._napari.offered_sets import OfferedSets
 from segloop._napari.panels.finetune import FinetunePanel
-from segloop._napari.session import is_training_set
+from segloop._napari.steps.material import MaterialStep
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import FileError, ModelError, SegloopError, TrainingError
-from segloop.events import EpochDone, Event, HeldOutFound, Notice, Scored, StillTraining, TrainingStarted
-from segloop.store import ModelInfo, check_name
+from segloop.events import (
+    CrossValidating,
+    EpochDone,
+    Event,
+    HeldOutFound,
+    Notice,
+    Scored,
+    StillTraining,
+    TrainingStarted,
+)
+from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
     from segloop.train.finetune import FinetuneSettings
     from segloop.trainings import TrainingFolder
+
+BETWEEN_PLOTS = 30
+"""Milliseconds for the person between two pieces of work that she did not ask for."""
 
 
 class FinetuneStep(Step):
@@ -31,22 +42,15 @@ class FinetuneStep(Step):
     def __init__(self, panel: FinetunePanel, review: ReviewStep, *args: Any) -> None:
         super().__init__(*args)
         self.panel, self.review = panel, review
+        self.material = MaterialStep(panel, review, self.session, self.viewer, self.watch, self)
+        self.material.said.connect(self.said)
         self._adding: Job | None = None
         self.job: Job | None = None
-        self._count: Job | None = None
-        self._base = ""
-        self._named = False
         self._stop = threading.Event()
         self._undecided: work.Finetuned | None = None
         self._notices: list[str] = []
-        self._plan: work.Plan | None = None
         self._interrupted: TrainingFolder | None = None
-        self._sets = OfferedSets(self.session)
-        self._settings_changed = timer(self, 300, self._summarize)
-        panel.source_chosen.connect(self._on_source)
-        panel.base_chosen.connect(self._on_base)
-        panel.base.opening.connect(self.session.reload_models)
-        panel.name_edited.connect(self._on_name)
+        self._next_plot = timer(self, BETWEEN_PLOTS, self.prepare_plots)
         panel.start_requested.connect(self.start)
         panel.stop_requested.connect(self.stop)
         panel.keep_requested.connect(self.keep)
@@ -54,95 +58,26 @@ class FinetuneStep(Step):
         panel.resume_requested.connect(self.resume)
         panel.forget_requested.connect(self.forget)
         panel.versions_requested.connect(self.show_versions)
-        panel.minutes.valueChanged.connect(self._settings_changed.start)
-        self.session.models_changed.connect(self._on_models)
-        self.session.model_changed.connect(self._on_model)
-        self.session.training_set_changed.connect(self.count)
-        review.reviewed_changed.connect(self._on_reviewed)
-        self._on_models()
+        self.material.base_shown.connect(self._show_learning)
 
     def on_ready(self) -> None:
         """Take note that torch is there."""
         from segloop.train.finetune import FinetuneSettings
 
         self.panel.build_form(FinetuneSettings)
-        self.panel.form.changed.connect(self._allow)
-        self.panel.form.changed.connect(self._settings_changed.start)
-        self._show_base()
+        self.material.on_ready()
         self.find_training()
         self.offer_to_resume()
+
+    def prepare_plots(self, _: Any = None) -> None:
+        """Build the plots of a training while nothing else is to be done, one at a time."""
+        if self.panel.build_next_plot():
+            self._next_plot.start()
 
     @property
     def base(self) -> ModelInfo | None:
         """The model to start from."""
-        return self.session.find_model(self._base)
-
-    def _on_models(self) -> None:
-        if self.base is None:
-            self._base = self.session.model
-        self._show_base()
-
-    def _on_model(self, name: str) -> None:
-        if self.job is None:
-            self._base = name
-            self._show_base()
-
-    def _on_base(self, name: str) -> None:
-        self.panel.reason.show_text("")
-        self._base = name
-        self._named = False
-        self._show_base()
-
-    def _show_base(self) -> None:
-        self.panel.base.show_models(self.session.models, self._base)
-        if self.base is not None and not self._named:
-            self.panel.name.setText(f"my-{self.base.name}" if self.base.bundled else self.base.name)
-        self._show_learning()
-        self.count()
-
-    @guarded
-    def _show_learning(self) -> None:
-        if self.panel.form is None or self.base is None:
-            return
-        # what it needs of torch is there once the form is
-        from segloop.trainings import learning_curve
-
-        self.panel.show_learning(learning_curve(self.base.name), self.viewer.theme)
-
-    def _on_name(self, _: str) -> None:
-        self._named = True
-        self._allow()
-
-    @property
-    def folder(self) -> Path | None:
-        """The training set to learn from."""
-        return self.panel.source.current()
-
-    def _made_folder(self) -> Path | None:
-        """The training set to learn from, unless it is still to be made of what is open."""
-        return self.folder if self.folder is not None and is_training_set(self.folder) else None
-
-    @guarded
-    def count(self) -> None:
-        """Offer the training sets that the model can learn from; count beside the window what the chosen one holds."""
-        if self.base is None or self.job is not None:
-            return
-        # a semantic model can learn from single objects as well, but not the other way round
-        tasks = ("instance",) if self.base.task == "instance" else ("semantic", "instance")
-        folders, current = self._sets.look(tasks, self._opened_sets(), self.folder)
-        self.panel.source.show_items(folders, [folder.name for folder in folders], current)
-        self._summarize()
-
-    def _opened_sets(self) -> list[Path]:
-        """The training sets that what is reviewed in the open layers goes into; they may have to be made."""
-        layers = [layer for layer in self.review.open_reviewed(None) if self._can_learn_from(layer)]
-        return list(dict.fromkeys(self.review.set_for(self.session.origins[layer]) for layer in layers))
-
-    def _on_reviewed(self) -> None:
-        if self.panel.source.items() and not self._sets.knows(self._opened_sets()):
-            self.count()
-        else:
-            self._allow()
+        return self.material.base
 
     def learn_from(self, base: str, folder: Path) -> None:
         """Choose a model to start from and a training set, which must be one of the session's, as a person would.
@@ -154,70 +89,16 @@ class FinetuneStep(Step):
         """
         if self.job is not None:
             raise TrainingError("a training is under way; wait until it ends, or stop it, then try again")
-        self._on_base(base)
-        items = self.panel.source.items()
-        self.panel.source.setCurrentIndex(items.index(folder))
-        self._summarize()
+        self.material.choose(base, folder)
 
-    def _on_source(self, _: Path) -> None:
-        self.panel.reason.show_text("")
-        self._summarize()
+    @guarded
+    def _show_learning(self) -> None:
+        if self.panel.form is None or self.base is None:
+            return
+        # what it needs of torch is there once the form is
+        from segloop.trainings import learning_curve
 
-    def _summarize(self) -> None:
-        if self._count is not None:
-            self._count.cancel()
-        self._plan, self._count = None, None
-        form = self.panel.form
-        folder = self._made_folder()
-        if folder is not None and self.base is not None and form is not None and not form.reason:
-            plan = partial(work.plan_training, self.base, folder, self.panel.settings())
-            self._count = Job("SegLoop", plan, self)
-            self._count.done.connect(self._on_counted)
-            self._count.failed.connect(self._on_count_failed)
-            self._count.start()
-        self._allow()
-
-    def _on_counted(self, plan: work.Plan | None) -> None:
-        self._plan = plan
-        self._allow()
-
-    def _on_count_failed(self, error: Exception) -> None:
-        self._plan = None
-        self._allow()
-        self.panel.reason.show_text(str(error), "reason")
-
-    def _allow(self) -> None:
-        """Say what will be used, and allow to start if it can be."""
-        self.panel.name_field.show_reason(self._name_problem())
-        plan, opened = self._plan, bool(self._open_layers())
-        self.panel.missing.show_text("" if plan is None else "\n".join(plan.uses.missing))
-        counting = plan is None and self._made_folder() is not None
-        text = words.material(plan, self.panel.minutes.value(), opened)
-        self.panel.uses.show_text("Counting …" if counting else text)
-        anything = opened or (plan is not None and plan.uses.images > 0)
-        ready = self.panel.form is not None and self._adding is None and anything
-        problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
-        self.panel.start.setEnabled(bool(ready and self.base is not None and not problem and self.job is None))
-
-    def _open_layers(self) -> list[Any]:
-        """The open layers that would be added to the training set: those from whose labels the model can learn."""
-        return [layer for layer in self.review.open_reviewed(self.folder) if self._can_learn_from(layer)]
-
-    def _can_learn_from(self, layer: Any) -> bool:
-        semantic = self.base is not None and self.base.task != "instance"
-        return semantic or self.session.origins[layer].task == "instance"
-
-    def _name_problem(self) -> str:
-        name = self.panel.name.text().strip()
-        if self.base is None:
-            return ""
-        try:
-            check_name(name)
-        except ModelError as error:
-            return str(error)
-        if any(info.bundled and info.name == name for info in self.session.models):
-            return f"{name} is the bundled model; choose a name of your own."
-        return ""
+        self.panel.show_learning(learning_curve(self.base.name), self.viewer.theme)
 
     # training
 
@@ -226,16 +107,17 @@ class FinetuneStep(Step):
         """Add what is reviewed in the open layers to the training set, then begin to fine-tune."""
         if self.job is not None or self.panel.form is None or self._adding is not None:
             return
-        if not self._open_layers():
+        if not self.material.open_layers():
             self._start()
             return
         self.panel.reason.show_text("")
-        self._adding = self.review.add_open_layers(self.folder, self._start)
+        self._adding = self.review.add_open_layers(self.material.folder, self._start)
+        self.material.hold(True)
         self._adding.ended.connect(self._on_added)
 
     def _on_added(self) -> None:
         self._adding = None
-        self._allow()
+        self.material.hold(False)
 
     @guarded
     def _start(self) -> None:
@@ -245,8 +127,7 @@ class FinetuneStep(Step):
         if base is None:
             raise ModelError("choose a model to start from")
         settings = self.panel.settings()
-        name = check_name(self.panel.name.text().strip())
-        folder = self.folder
+        name, folder = self.material.new_name(), self.material.folder
         if folder is None:
             raise FileError("there is no training set to learn from; add a corrected image to it first")
         self.discard()
@@ -263,9 +144,10 @@ class FinetuneStep(Step):
         self.panel.show_interrupted("")
         # before the job: what is imported and drawn here lets Qt events in, and events of the job would come
         # out of turn
-        self.panel.build_curves()
+        self.panel.show_plots()
         self.recolor()
         self.panel.show_running(True)
+        self.material.lock()
         work_ = partial(training, self._stop.is_set)
         self.job = self.begin(f"SegLoop: {name}", work_, self._on_done, self._on_event)
         self.job.cancelled.connect(self._on_cancelled)
@@ -314,15 +196,13 @@ class FinetuneStep(Step):
 
     def _follow(self, training: TrainingFolder) -> None:
         order = training.order
-        self._base, self._named = self._base_of(order.base), True
-        self._show_base()
-        self.panel.name.setText(order.name)
+        self.material.go_on_from(self._base_of(order.base), order.name)
         self.say(f"Training {order.name}. You can go on working.")
         self._begin(order.name, order.settings, partial(work.follow_training, training))
 
     def _base_of(self, path: Path) -> str:
         """The name of the model of which ``path`` is a version."""
-        return next((info.name for info in self.session.models if path in (info.path, *info.path.parents)), self._base)
+        return next((info.name for info in self.session.models if path in (info.path, *info.path.parents)), "")
 
     @guarded
     def show_versions(self) -> None:
@@ -343,11 +223,15 @@ class FinetuneStep(Step):
                 self._clock.start()
                 self._show_progress()
                 regions = f"{train} region{'s' * (train != 1)}"
-                self.say(f"Learning from {regions}; {held} kept out to score the model. You can go on working.")
+                kept_out = f"; {held} kept out to score the model" if held else ""
+                self.say(f"Learning from {regions}{kept_out}. You can go on working.")
             case Scored(stage="before", score=score):
                 self.panel.curves.show_before(score)
             case Scored(stage="after", score=score):
                 self.panel.curves.show_after(score)
+            case CrossValidating(fold=fold, folds=folds):
+                self._clock.stop()
+                self.panel.progress.advance(fold, folds + 1, f"Cross-validating, {fold} of {folds}")
             case EpochDone(epoch=epoch, loss=loss, score=score):
                 self.panel.curves.add_epoch(epoch, loss, score)
                 self._clock.note(event)
@@ -376,12 +260,13 @@ class FinetuneStep(Step):
         if finetuned.folder is None and finetuned.training is not None and finetuned.training.is_settled:
             self.panel.result.show_text(f"{scores}. This was decided before.", "hint")
         elif finetuned.folder is not None:
-            self.panel.result.show_text(f"Better. {scores}.", "good")
+            verdict, role = words.verdict(result)
+            self.panel.result.show_text(f"{verdict} {scores}.", role)
             self._take(finetuned)
         else:
             self._undecided = finetuned
             self.panel.result.show_text(
-                f"Not better. {scores}. {self._base} stays in use. {words.remedy(result)}",
+                f"Not better. {scores}. {self.material.base_name} stays in use. {words.remedy(result)}",
                 "warning",
             )
             self.panel.show_choice(True)
@@ -396,8 +281,7 @@ class FinetuneStep(Step):
         self.session.reload_models()
         self.session.choose_model(finetuned.name)
         # the next round goes on from here
-        self._base, self._named = finetuned.name, False
-        self._show_base()
+        self.material.go_on_from(finetuned.name)
         version = folder.name if folder is not None else ""
         self.say(f"Saved as {finetuned.name}, version {version}, and chosen. Press Run to segment with it.", "good")
 
@@ -439,6 +323,6 @@ class FinetuneStep(Step):
     def _on_ended(self) -> None:
         self.job = None
         self.panel.show_running(False)
-        self.count()
+        self.material.unlock()
         if self._undecided is None:
             self.offer_to_resume()

@@ -1,0 +1,223 @@
+"""Material: what a training is to start from and to learn from, and what is known of it beforehand."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Signal
+
+from segloop._napari import training_words as words
+from segloop._napari import work
+from segloop._napari.jobs import Job
+from segloop._napari.offered_sets import OfferedSets
+from segloop._napari.panels.finetune import FinetunePanel
+from segloop._napari.session import is_training_set
+from segloop._napari.steps.review import ReviewStep
+from segloop._napari.steps.step import Step, guarded, timer
+from segloop.errors import ModelError
+from segloop.store import ModelInfo, check_name
+
+
+class MaterialStep(Step):
+    """Joins the choices of the Fine-tune panel to the session; ``review`` knows what is reviewed in the open layers.
+
+    While a training is under way, it is locked: nothing is chosen or counted anew.
+    """
+
+    base_shown = Signal()
+
+    def __init__(self, panel: FinetunePanel, review: ReviewStep, *args: Any) -> None:
+        super().__init__(*args)
+        self.panel, self.review = panel, review
+        self._locked = self._held = False
+        self._count: Job | None = None
+        self._base = ""
+        self._named = False
+        self._plan: work.Plan | None = None
+        self._sets = OfferedSets(self.session)
+        self._settings_changed = timer(self, 300, self._summarize)
+        panel.source_chosen.connect(self._on_source)
+        panel.base_chosen.connect(self._on_base)
+        panel.base.opening.connect(self.session.reload_models)
+        panel.name_edited.connect(self._on_name)
+        panel.minutes.valueChanged.connect(self._settings_changed.start)
+        self.session.models_changed.connect(self._on_models)
+        self.session.model_changed.connect(self._on_model)
+        self.session.training_set_changed.connect(self.count)
+        review.reviewed_changed.connect(self._on_reviewed)
+        self._on_models()
+
+    def on_ready(self) -> None:
+        """Take note that the form of the settings is there."""
+        if self.panel.form is not None:
+            self.panel.form.changed.connect(self._allow)
+            self.panel.form.changed.connect(self._settings_changed.start)
+        self._show_base()
+
+    def lock(self) -> None:
+        """Take note that a training is under way."""
+        self._locked = True
+
+    def unlock(self) -> None:
+        """Take note that it ended; what it learned from may have changed."""
+        self._locked = False
+        self.count()
+
+    def hold(self, held: bool) -> None:
+        """Let no training be started, or allow it again."""
+        self._held = held
+        self._allow()
+
+    @property
+    def base(self) -> ModelInfo | None:
+        """The model to start from."""
+        return self.session.find_model(self._base)
+
+    @property
+    def base_name(self) -> str:
+        """Its name; of a model that was deleted too."""
+        return self._base
+
+    def _on_models(self) -> None:
+        if self.base is None:
+            self._base = self.session.model
+        self._show_base()
+
+    def _on_model(self, name: str) -> None:
+        if not self._locked:
+            self._base = name
+            self._show_base()
+
+    def _on_base(self, name: str) -> None:
+        self.panel.reason.show_text("")
+        self._base = name
+        self._named = False
+        self._show_base()
+
+    def _show_base(self) -> None:
+        self.panel.base.show_models(self.session.models, self._base)
+        if self.base is not None and not self._named:
+            self.panel.name.setText(f"my-{self.base.name}" if self.base.bundled else self.base.name)
+        self.base_shown.emit()
+        self.count()
+
+    def _on_name(self, _: str) -> None:
+        self._named = True
+        self._allow()
+
+    @property
+    def folder(self) -> Path | None:
+        """The training set to learn from."""
+        return self.panel.source.current()
+
+    def _made_folder(self) -> Path | None:
+        """The training set to learn from, unless it is still to be made of what is open."""
+        return self.folder if self.folder is not None and is_training_set(self.folder) else None
+
+    @guarded
+    def count(self) -> None:
+        """Offer the training sets that the model can learn from; count beside the window what the chosen one holds."""
+        if self.base is None or self._locked:
+            return
+        # a semantic model can learn from single objects as well, but not the other way round
+        tasks = ("instance",) if self.base.task == "instance" else ("semantic", "instance")
+        folders, current = self._sets.look(tasks, self._opened_sets(), self.folder)
+        self.panel.source.show_items(folders, [folder.name for folder in folders], current)
+        self._summarize()
+
+    def _opened_sets(self) -> list[Path]:
+        """The training sets that what is reviewed in the open layers goes into; they may have to be made."""
+        layers = [layer for layer in self.review.open_reviewed(None) if self._can_learn_from(layer)]
+        return list(dict.fromkeys(self.review.set_for(self.session.origins[layer]) for layer in layers))
+
+    def _on_reviewed(self) -> None:
+        if self.panel.source.items() and not self._sets.knows(self._opened_sets()):
+            self.count()
+        else:
+            self._allow()
+
+    def choose(self, base: str, folder: Path) -> None:
+        """Choose a model to start from and a training set, which must be one of the session's, as a person would."""
+        self._on_base(base)
+        items = self.panel.source.items()
+        self.panel.source.setCurrentIndex(items.index(folder))
+        self._summarize()
+
+    def go_on_from(self, base: str, name: str = "") -> None:
+        """Start from this model next, if there is one, to a new one of this name, or a name that follows from its."""
+        self._base, self._named = base or self._base, bool(name)
+        self._show_base()
+        if name:
+            self.panel.name.setText(name)
+
+    def new_name(self) -> str:
+        """Return the name that the new model is to have.
+
+        Raises
+        ------
+        ModelError
+            If no model can have it.
+        """
+        return check_name(self.panel.name.text().strip())
+
+    def _on_source(self, _: Path) -> None:
+        self.panel.reason.show_text("")
+        self._summarize()
+
+    def _summarize(self) -> None:
+        if self._count is not None:
+            self._count.cancel()
+        self._plan, self._count = None, None
+        form = self.panel.form
+        folder = self._made_folder()
+        if folder is not None and self.base is not None and form is not None and not form.reason:
+            plan = partial(work.plan_training, self.base, folder, self.panel.settings())
+            self._count = Job("SegLoop", plan, self)
+            self._count.done.connect(self._on_counted)
+            self._count.failed.connect(self._on_count_failed)
+            self._count.start()
+        self._allow()
+
+    def _on_counted(self, plan: work.Plan | None) -> None:
+        self._plan = plan
+        self._allow()
+
+    def _on_count_failed(self, error: Exception) -> None:
+        self._plan = None
+        self._allow()
+        self.panel.reason.show_text(str(error), "reason")
+
+    def _allow(self) -> None:
+        """Say what will be used, and allow to start if it can be."""
+        self.panel.name_field.show_reason(self._name_problem())
+        plan, opened = self._plan, bool(self.open_layers())
+        self.panel.missing.show_text("" if plan is None else "\n".join(plan.uses.missing))
+        counting = plan is None and self._made_folder() is not None
+        text = words.material(plan, self.panel.minutes.value(), opened)
+        self.panel.uses.show_text("Counting …" if counting else text)
+        anything = opened or (plan is not None and plan.uses.images > 0)
+        ready = self.panel.form is not None and anything and not (self._locked or self._held)
+        problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
+        self.panel.start.setEnabled(bool(ready and self.base is not None and not problem))
+
+    def open_layers(self) -> list[Any]:
+        """The open layers that would be added to the training set: those from whose labels the model can learn."""
+        return [layer for layer in self.review.open_reviewed(self.folder) if self._can_learn_from(layer)]
+
+    def _can_learn_from(self, layer: Any) -> bool:
+        semantic = self.base is not None and self.base.task != "instance"
+        return semantic or self.session.origins[layer].task == "instance"
+
+    def _name_problem(self) -> str:
+        name = self.panel.name.text().strip()
+        if self.base is None:
+            return ""
+        try:
+            check_name(name)
+        except ModelError as error:
+            return str(error)
+        if any(info.bundled and info.name == name for info in self.session.models):
+            return f"{name} is the bundled model; choose a name of your own."
+        return ""
