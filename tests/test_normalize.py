@@ -33,6 +33,36 @@ def test_clipping() -> None:
     assert out.tolist() == [[-0.5, 0, 1, 2]]
 
 
+@pytest.mark.parametrize("colour", range(3))
+@pytest.mark.parametrize("faint", [0, 9])
+def test_an_image_of_one_colour_is_a_grey_one(colour: int, faint: int) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8)
+    rgb = np.random.default_rng(1).integers(0, faint + 1, (20, 20, 3)).astype(np.uint8)
+    rgb[..., colour] = grey
+    own = Normalization(joint=True)
+    statistics = own.fit(Image(rgb, "YXS"))
+    expected = own.apply(grey[None], own.fit(Image(grey, "YX")))
+    assert statistics.only == colour
+    assert np.array_equal(own.apply(rgb.transpose(2, 0, 1), statistics), np.repeat(expected, 3, axis=0))
+
+
+def test_a_mixed_colour_is_one_colour() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (20, 20))
+    orange = (grey[..., None] * np.array([1.0, 0.6, 0.0])).astype(np.uint8)
+    assert Normalization(joint=True).fit(Image(orange, "YXS")).only == 0
+    assert Normalization(joint=True).fit(Image(255 - orange, "YXS")).only == 0
+
+
+def test_two_colours_and_channels_that_are_no_colours_stay_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
+    pixels[..., 2] = 0
+    assert Normalization(joint=True).fit(Image(pixels, "YXS")).only is None
+    pixels[..., 1] = 0
+    assert Normalization(joint=True).fit(Image(pixels, "YXC")).only is None
+    assert Normalization().fit(Image(pixels, "YXS")).only is None
+    assert Normalization(joint=True).fit(Image(np.zeros_like(pixels), "YXS")).only is None
+
+
 def test_joint_percentiles_keep_colours() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
     rgb[..., 2] //= 4

@@ -13,10 +13,26 @@ from segloop.image import Image
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The intensities that become 0 and 1, per channel. ``low``, ``high`` : tuple of float (C,)."""
+    """The intensities that become 0 and 1, per channel.
+
+    Parameters
+    ----------
+    low, high : tuple of float (C,)
+    only : int, optional
+        The channel that takes the place of all, where it alone has something to show.
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    only: int | None = None
+
+
+FAINT = 0.1
+"""A channel whose intensities span less than this share of the widest one's shows nothing beside it."""
+ALIKE = 0.999
+"""Channels that are correlated more than this are one in two shades."""
+ENOUGH = 100_000
+"""So many pixels tell which channels show something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +46,8 @@ class Normalization:
     low, high : float
         Percentiles in [0, 100].
     joint : bool
-        Take one pair of percentiles over all channels, which keeps the colours of an RGB image.
+        Take one pair of percentiles over all channels, which keeps the colours of an RGB image. An RGB image of one
+        colour, such as blue nuclei on black, is a grey one: its channel takes the place of all.
     clip_low, clip_high : float
         Normalised values are clipped to this range, so that a hot pixel cannot drown its neighbours.
     """
@@ -55,8 +72,9 @@ class Normalization:
         """
         pixels = image.sample()
         check_finite(pixels)
+        only = self._only_colour(pixels) if self.joint and image.channel_axis == "S" else None
         if self.joint:
-            pixels = pixels.reshape(1, -1)
+            pixels = pixels.reshape(1, -1) if only is None else pixels[only : only + 1]
         # float32 cannot tell large 32- and 64-bit intensities apart
         exact = np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
         pixels = pixels.astype(exact, copy=False)
@@ -68,7 +86,17 @@ class Normalization:
             if not np.isfinite(high - low).all():
                 raise ImageError(f"the image has intensities from {low.min():.3g} to {high.max():.3g}; scale them down")
         repeat = image.channels if self.joint else 1
-        return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat)
+        return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat, only)
+
+    def _only_colour(self, pixels: np.ndarray) -> int | None:
+        """The channel that shows all there is, if all that show something show the same; ``pixels`` : (C, N)."""
+        some = pixels[:, :: max(1, pixels.shape[1] // ENOUGH)].astype(np.float64)
+        low, high = np.percentile(some, [self.low, self.high], axis=1)
+        span = high - low
+        widest = int(span.argmax())
+        shown = np.flatnonzero(span > FAINT * span[widest])
+        alike = all(np.corrcoef(some[widest], some[other])[0, 1] > ALIKE for other in shown if other != widest)
+        return widest if len(span) > 1 and len(shown) and alike else None
 
     def apply(self, array: np.ndarray, statistics: Statistics) -> np.ndarray:
         """Normalise ``array`` (C, ...) of any real dtype to float32 (C, ...). A constant image becomes all 0.
@@ -79,6 +107,8 @@ class Normalization:
             If pixels are NaN or infinite.
         """
         check_finite(array)
+        if statistics.only is not None:
+            array = np.broadcast_to(array[statistics.only], array.shape)
         shape = (-1,) + (1,) * (array.ndim - 1)
         low = np.asarray(statistics.low, np.float64).reshape(shape)
         span = np.asarray(statistics.high, np.float64).reshape(shape) - low
