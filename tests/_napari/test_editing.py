@@ -37,7 +37,7 @@ ACTIONS = {
     "border": (RING, lambda ledger: editing.delete_at_border(ledger)),
     "cut": (BARS, lambda ledger: splits.split_by_line(ledger, np.array([[0.0, 9.0], [11.0, 9.0]]), ())),
     "split": (BARS, lambda ledger: seeded(ledger, (5, 4), (5, 14), (5, 25))),
-    "interpolate": (STACK, lambda ledger: slices.interpolate(ledger, 4, 0)),
+    "interpolate": (STACK, lambda ledger: slices.interpolate(ledger, [4], 0)),
     "copy": (STACK, lambda ledger: slices.copy_to_slice(ledger, [4], (1,), 0, 1)),
     "class": (RING, lambda ledger: ledger.change_rows([1], **{"class": "round"})),
 }
@@ -236,19 +236,31 @@ def test_parts_keep_the_class_of_the_whole():
 
 def test_filling_between_slices_goes_around_other_objects():
     ledger = follow(STACK.copy())
-    assert slices.interpolate(ledger, 4, 0) == [2, 3, 4]
+    assert slices.interpolate(ledger, [4], 0) == [2, 3, 4]
     data = pixels(ledger)
     assert [np.count_nonzero(p == 4) for p in data] == [0, 25, 25, 49 - 7, 49, 81, 0]
     np.testing.assert_array_equal(data[3] == 6, STACK[3] == 6)
     with pytest.raises(LabelsError, match="has no gap"):
-        slices.interpolate(ledger, 4, 0)
+        slices.interpolate(ledger, [4], 0)
+
+
+def test_what_was_drawn_on_each_slice_becomes_one_object():
+    drawn = STACK.copy()
+    drawn[5][drawn[5] == 4] = 9
+    ledger, same = follow(drawn.copy()), follow(STACK.copy())
+    slices.interpolate(same, [4], 0)
+    assert slices.interpolate(ledger, [4, 9], 0) == [2, 3, 4]
+    np.testing.assert_array_equal(pixels(ledger), pixels(same))
+    assert 9 not in ledger.index and ledger.row(4)["area"] == np.count_nonzero(pixels(ledger) == 4)
+    ledger.layer.undo()
+    np.testing.assert_array_equal(pixels(ledger), drawn)
 
 
 def test_filling_between_frames_of_one_position():
     stack = np.stack([np.zeros_like(STACK), STACK])
     ledger = follow(stack)
     within = (slice(1, 2), *(slice(0, n) for n in STACK.shape))
-    slices.interpolate(ledger, 4, 1, within)
+    slices.interpolate(ledger, [4], 1, within)
     assert not pixels(ledger)[0].any()
     assert (pixels(ledger)[1, 1:6] == 4).any(axis=(1, 2)).all()
 

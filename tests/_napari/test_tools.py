@@ -341,9 +341,8 @@ def test_thresholds_and_tools_share_one_index(drawn, plane):
 def test_the_dock_is_closed_while_a_tool_has_the_mouse(drawn, plane, qtbot):
     drawn.hand.key(Qt.Key.Key_S)
     drawn.viewer.window.remove_dock_widget(drawn.dock)
-    qtbot.wait(50)
     layer = drawn.layer
-    assert layer.mouse_pan
+    qtbot.waitUntil(lambda: layer.mouse_pan, timeout=PATIENCE)
     assert not any(KeyBinding.from_str(tool.key) in layer.keymap for tool in TOOLS)
     drawn.hand.drag(layer, (45, 80), (85, 80))
     drawn.hand.click(layer, 60, 100)
@@ -370,6 +369,30 @@ def test_copy_and_fill_between_in_a_stack(stacked, plane):
     assert "filled in on 3 slices" in stacked.dock.status.text()
     stacked.undo()
     assert [bool((p == 3).any()) for p in stacked.pixels()] == [False, True, False, False, False, True]
+
+
+def test_outlines_drawn_on_two_slices_are_filled_in_between(stacked):
+    def outline(step, number):
+        stacked.viewer.dims.set_current_step(0, step)
+        stacked.hand.key(Qt.Key.Key_A)
+        stacked.hand.drag(stacked.layer, (50, 20), (50, 34), (64, 34), (64, 20), (50, 20))
+        stacked.hand.key(Qt.Key.Key_A)
+        assert stacked.layer.selected_label == number
+
+    outline(0, 6)
+    outline(4, 7)
+    before = stacked.pixels()
+    # selected on one slice, and then on the other
+    stacked.viewer.dims.set_current_step(0, 0)
+    stacked.hand.click(stacked.layer, 57, 27)
+    stacked.viewer.dims.set_current_step(0, 4)
+    stacked.hand.click(stacked.layer, 57, 27, SHIFT)
+    stacked.hand.key(Qt.Key.Key_I)
+    areas = [np.count_nonzero(p == 6) for p in stacked.pixels()]
+    assert areas[0] > 150 and set(areas[:5]) == {areas[0]} and not areas[5] and (stacked.pixels() < 7).all()
+    assert "filled in on 3 slices" in stacked.dock.status.text()
+    stacked.undo()
+    np.testing.assert_array_equal(stacked.pixels(), before)
 
 
 def test_tools_act_on_the_slice_on_screen_or_on_all(stacked, plane):

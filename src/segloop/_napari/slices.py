@@ -13,11 +13,15 @@ from segloop.editing.changes import Box
 from segloop.errors import LabelsError
 
 
-def interpolate(ledger: Ledger, number: int, axis: int, within: Box | None = editing.EVERYWHERE) -> list[int]:
+def interpolate(
+    ledger: Ledger, numbers: Sequence[int], axis: int, within: Box | None = editing.EVERYWHERE
+) -> list[int]:
     """Fill in an object on the slices between those that it was drawn on. Return the slices that were filled.
 
     Parameters
     ----------
+    numbers : sequence of int
+        Of the object. Several become one, the first: what was drawn on each slice may have a number of its own.
     axis : int
         Along which the slices lie.
     within : tuple of slice, optional
@@ -28,9 +32,12 @@ def interpolate(ledger: Ledger, number: int, axis: int, within: Box | None = edi
     LabelsError
         If there is no slice without it between two with it.
     """
-    (number,) = editing.selected([number])
-    box, block = ledger.index.read(number, within=within)
-    planes = np.moveaxis(block == number, axis, 0)
+    objects = editing.selected(numbers)
+    boxes = [ledger.index.read(number, within=within)[0] for number in objects]
+    box = tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes))
+    block = np.asarray(ledger.layer.data[box])
+    whole = np.isin(block, objects)
+    planes = np.moveaxis(whole, axis, 0)
     if any(side > 1 for side in planes.shape[1:-2]):
         raise LabelsError("the object lies on more than one axis of slices; it can be filled in along one")
     planes = planes.reshape(len(planes), *planes.shape[-2:])
@@ -40,12 +47,13 @@ def interpolate(ledger: Ledger, number: int, axis: int, within: Box | None = edi
     slices = np.flatnonzero(filled.any(axis=(1, 2)))
     if not len(slices):
         raise LabelsError(
-            f"object {number} has no gap; draw it with the same number on two slices, with slices in between"
+            f"object {objects[0]} has no gap; draw it with the same number on two slices, with slices in between, or "
+            "select what was drawn on both (Shift+click)"
         )
     shape = list(block.shape)
     shape.insert(0, shape.pop(axis))
-    mask = np.moveaxis(filled.reshape(shape), 0, axis) & (block == 0)
-    editing.paint(ledger, [editing.Paint(box, mask, number)])
+    between = np.moveaxis(filled.reshape(shape), 0, axis) & (block == 0)
+    editing.paint(ledger, [editing.Paint(box, between | (whole & (block != objects[0])), objects[0])])
     return [int(n) + box[axis].start for n in slices]
 
 

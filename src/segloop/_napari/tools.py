@@ -121,7 +121,7 @@ TOOLS = (
         "interpolate",
         "Fill between",
         "I",
-        "Fill in the selected object on the slices between those that it is drawn on.",
+        "Fill in the selected object on the slices between those it is drawn on; several selected ones become one.",
         Group.SLICES,
         classes=True,
     ),

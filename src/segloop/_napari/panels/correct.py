@@ -77,9 +77,12 @@ class CorrectPanel(QWidget):
         )
         self.reason = TextLabel("reason")
 
-        regions = QHBoxLayout()
+        vouched, regions = QHBoxLayout(), QHBoxLayout()
+        vouched.setSpacing(SPACING)
+        vouched.addWidget(self.whole)
+        vouched.addWidget(self.share, 1)
         regions.setSpacing(SPACING)
-        for tool in (self.whole, self.region, self.plane, self.clear):
+        for tool in (self.region, self.plane, self.clear):
             regions.addWidget(tool)
         place = QHBoxLayout()
         place.setSpacing(SPACING)
@@ -96,8 +99,8 @@ class CorrectPanel(QWidget):
             line(),
             heading("What have you checked?"),
             self.tour,
+            vouched,
             regions,
-            self.share,
             line(),
             place,
             self.add,

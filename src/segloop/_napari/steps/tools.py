@@ -139,12 +139,13 @@ class ToolStep(SelectingStep):
 
     @guarded
     def interpolate(self) -> None:
-        """Fill in the selected object between the slices that it is drawn on."""
+        """Fill in the selected object, or several as one, between the slices that it is drawn on."""
         self._allowed("interpolate")
-        number = int(self.layer.selected_label)
-        filled = slices.interpolate(self.ledger, number, self._axis(), self._along_stack())
+        numbers = self.numbers
+        filled = slices.interpolate(self.ledger, numbers, self._axis(), self._along_stack())
+        self._clear_more()
         self.layer.refresh()
-        self.say(f"Object {number}: filled in on {len(filled)} slices.")
+        self.say(f"Object {numbers[0]}: filled in on {len(filled)} slices.")
 
     def copy_next(self) -> None:
         """Copy the selected objects to the slice after this one, and go there."""
