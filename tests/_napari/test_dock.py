@@ -27,7 +27,7 @@ def inputs(dock):
 
 
 def test_everything_is_explained(dock):
-    dock.finetune.build_curves()
+    dock.finetune.show_plots()
     unexplained = [w for w in inputs(dock) if not w.toolTip() and type(w).__module__.split(".")[0] != "pyqtgraph"]
     assert not [f"{type(w).__name__} {getattr(w, 'text', lambda: '')()}" for w in unexplained]
     assert all(dock.tabs.tabToolTip(number) for number in range(dock.tabs.count()))
@@ -61,7 +61,7 @@ def test_both_themes(dock, theme, colors):
     get_settings().appearance.theme = theme
     dock._viewer.theme = theme
     assert colors.error in dock.styleSheet()
-    dock.finetune.build_curves()
+    dock.finetune.show_plots()
     dock.finetune_step.recolor()
     get_settings().appearance.theme = "dark"
 
@@ -78,6 +78,29 @@ def test_two_viewers_have_docks_of_their_own(make_napari_viewer, qtbot, blobs):
     assert [dock.segment.image.currentText() for dock in docks] == ["first", "second"]
     docks[0].session.choose_model("nuclei-unet")
     assert docks[1].session.model == "nuclei-maskrcnn"
+
+
+def test_pages_are_filled_one_by_one_that_in_sight_first(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    dock = SegloopDock(viewer)
+    viewer.window.add_dock_widget(dock, name="SegLoop")
+    dock.tabs.setCurrentIndex(2)
+    pages = [dock.pages.widget(n) for n in range(4)]
+    assert not any(page.widget() for page in pages)
+    filled = []
+    qtbot.waitUntil(lambda: filled.append([page.widget() is not None for page in pages]) or all(filled[-1]))
+    assert [page.widget() for page in pages] == [dock.segment, dock.correct, dock.finetune, dock.export]
+    assert next(state for state in filled if any(state))[2]
+
+
+def test_a_dock_closed_before_its_pages_are_filled_leaves_nothing(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    dock = SegloopDock(viewer)
+    gone = []
+    for widget in (dock, dock.segment, dock.correct, dock.finetune, dock.export):
+        widget.destroyed.connect(gone.append)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: len(gone) == 5)
 
 
 def test_opening_takes_a_moment_only(make_napari_viewer, qtbot):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt
+from collections.abc import Sequence
+from functools import partial
+
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from segloop._napari.docked import Docked
@@ -20,6 +24,8 @@ from segloop._napari.panels.segment import SegmentPanel
 from segloop._napari.theme import style_sheet
 
 WIDTH = 320
+BETWEEN_PAGES = 20
+"""Milliseconds for the person between two pages that are filled."""
 TABS = (
     ("Segment", "Find the objects with a model."),
     ("Correct", "Put right what the model got wrong, and say what you have checked."),
@@ -61,9 +67,17 @@ class Dock(Docked):
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         self.pages = QStackedWidget()
+        # what is in the window is laid out as a whole when a dock joins it: the pages are filled after that, one by one
+        self._to_fill: list[tuple[QScrollArea, QWidget]] = []
         for (title, help), panel in zip(TABS, (self.segment, self.correct, self.finetune, self.export)):
             self.tabs.setTabToolTip(self.tabs.addTab(title), help)
-            self.pages.addWidget(_scrolling(panel))
+            area = _scroll_area()
+            self.pages.addWidget(area)
+            self._to_fill.append((area, panel))
+        self._fill_later = QTimer(self)
+        self._fill_later.setSingleShot(True)
+        self._fill_later.timeout.connect(self._fill_next)
+        self.destroyed.connect(partial(_delete_panels, self._to_fill))
         self.notice = JournalNotice()
         self.status = TextLabel("hint")
         self.status.setToolTip("What happened last. The text can be selected and copied.")
@@ -78,7 +92,7 @@ class Dock(Docked):
         layout.addWidget(self.pages, 1)
         layout.addWidget(line())
         layout.addLayout(foot)
-        self.tabs.currentChanged.connect(self.pages.setCurrentIndex)
+        self.tabs.currentChanged.connect(self._show_page)
         self.setMinimumWidth(WIDTH - 40)
         # all the height there is: else napari adds empty room below, more with each dock that is opened
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -86,6 +100,25 @@ class Dock(Docked):
     def sizeHint(self) -> QSize:
         """Ask for a width at which nothing is cut off."""
         return QSize(WIDTH, 620)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Begin to fill the pages."""
+        super().showEvent(event)
+        self._fill_later.start(0)
+
+    def _show_page(self, number: int) -> None:
+        self.pages.setCurrentIndex(number)
+        if self._to_fill:
+            self._fill_later.start(0)
+
+    def _fill_next(self) -> None:
+        """Fill the page that is seen, or the next one."""
+        seen = self.pages.currentWidget()
+        self._to_fill.sort(key=lambda page: page[0] is not seen)
+        if self._to_fill:
+            area, panel = self._to_fill.pop(0)
+            area.setWidget(panel)
+            self._fill_later.start(BETWEEN_PAGES)
 
     def show_status(self, text: str, role: str) -> None:
         """Show what happened last."""
@@ -96,10 +129,15 @@ class Dock(Docked):
         self.setStyleSheet(style_sheet(theme))
 
 
-def _scrolling(panel: QWidget) -> QScrollArea:
+def _delete_panels(to_fill: Sequence[tuple[QScrollArea, QWidget]], _: object = None) -> None:
+    """Delete those that were not put into a page: they belong to nobody."""
+    for _area, panel in to_fill:
+        panel.deleteLater()
+
+
+def _scroll_area() -> QScrollArea:
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(panel)
     return area
