@@ -49,6 +49,7 @@ class Worse:
     metric: str = "Dice"
     notices: tuple = ()
     seconds: float = 1.0
+    folds: int = 0
     improved: bool = False
     pictures: tuple = ()
     own: object = OwnScores()

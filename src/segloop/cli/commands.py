@@ -217,7 +217,8 @@ def finetune(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a model on images with labels, and save it if it got better."""
-    from segloop.cli.training import Material, finetune_model, given_settings, repeat_training
+    from segloop.cli.material import Material
+    from segloop.cli.training import finetune_model, given_settings, repeat_training
     from segloop.errors import SettingsError
 
     material = Material(images, labels, reviewed, labels_are, classes, training_set)
@@ -259,7 +260,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model from scratch on images with labels."""
-    from segloop.cli.training import Material, NewModel, given_settings, train_model
+    from segloop.cli.material import Material
+    from segloop.cli.training import NewModel, given_settings, train_model
 
     settings = given_settings(epochs, minutes, device, seed)
     material = Material(images, labels, reviewed, labels_are, classes)
