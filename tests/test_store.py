@@ -87,6 +87,37 @@ def test_versions(segloop_home: Path) -> None:
     assert same(load_model(segloop_home / "models" / "mine"), models[2])
 
 
+def test_two_programs_that_save_at_once_get_two_versions(segloop_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = model(description="first"), model(description="second")
+    numbers = store.next_version
+
+    def late(folder: Path) -> int:
+        # the other program saves between the choice of the number and the writing
+        monkeypatch.setattr(store, "next_version", numbers)
+        number = numbers(folder)
+        save_model(first, "mine")
+        return number
+
+    monkeypatch.setattr(store, "next_version", late)
+    assert save_model(second, "mine").name == "2"
+    assert [load_model(f"mine@{n}").spec.description for n in (1, 2)] == ["first", "second"]
+    assert second.spec.version == 2
+
+
+def test_long_records_take_few_lines(tmp_path: Path) -> None:
+    training = {
+        "learned": {"ab12": [[0, 128, 0, 128], [0, 128, 128, 256]]},
+        "schedule": [n / 1000 for n in range(1000)],
+        "entries": [{"id": "0001", "source": 'a [1, 2] "b"\n'}, {}],
+        "curve": [],
+    }
+    write_model(model(training=training), tmp_path / "model")
+    text = (tmp_path / "model" / "model.json").read_text(encoding="utf-8")
+    assert json.loads(text)["model"]["training"] == training
+    assert len(text.splitlines()) < 80
+    assert any(line.strip() == '"ab12": [[0, 128, 0, 128], [0, 128, 128, 256]]' for line in text.splitlines())
+
+
 def test_list_of_models(segloop_home: Path) -> None:
     save_model(model(description="first"), "mine")
     save_model(model(description="second", parent="nuclei-unet@1"), "mine")

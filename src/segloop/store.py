@@ -127,14 +127,18 @@ def save_model(model: Trainable, name: str, files: Mapping[str, bytes] | None = 
     """
     check_name(name)
     folder = home() / "models" / name
-    version = next_version(folder)
-    spec = model.spec
-    model.spec = replace(spec, name=name, version=version)
-    try:
-        write_model(model, folder / str(version), files)
-    except BaseException:
-        model.spec = spec
-        raise
+    spec, written = model.spec, False
+    while not written:
+        version = next_version(folder)
+        model.spec = replace(spec, name=name, version=version)
+        try:
+            write_model(model, folder / str(version), files)
+            written = True
+        except BaseException as error:
+            model.spec = spec
+            # another program may have saved a version of this number meanwhile
+            if not isinstance(error, FileError) or not (folder / str(version)).is_dir():
+                raise
     mark_saved(folder, version)
     return folder / str(version)
 
@@ -164,7 +168,7 @@ def write_model(model: Trainable, folder: Path, files: Mapping[str, bytes] | Non
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as beside:
             (Path(beside) / "weights.safetensors").write_bytes(weights)
-            (Path(beside) / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            (Path(beside) / "model.json").write_text(_laid_out(document) + "\n", encoding="utf-8")
             for file, content in beside_weights.items():
                 (Path(beside) / file).write_bytes(content)
             whole = Path(beside) / "model"
@@ -176,6 +180,20 @@ def write_model(model: Trainable, folder: Path, files: Mapping[str, bytes] | Non
         raise
     except OSError as error:
         raise FileError(f"the model cannot be written to {folder}: {error.strerror or error}") from error
+
+
+def _laid_out(value: Any, margin: str = "") -> str:
+    """JSON with a line for each entry of an object or a list of objects; other lists are long and stay on one."""
+    deeper = f"{margin}  "
+    if isinstance(value, Mapping) and value:
+        lines = [f"{json.dumps(str(key))}: {_laid_out(entry, deeper)}" for key, entry in value.items()]
+        first, last = "{", "}"
+    elif isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+        lines = [_laid_out(entry, deeper) for entry in value]
+        first, last = "[", "]"
+    else:
+        return json.dumps(value)
+    return f"{first}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{margin}{last}"
 
 
 def read_spec(name_or_path: str | os.PathLike[str]) -> ModelSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from pathlib import Path
 
 from segloop.errors import FileError
@@ -82,7 +83,7 @@ def _read(folder: Path) -> dict[str, int]:
 
 def _write(folder: Path, **marks: int) -> None:
     marks["newest"] = max(next_version(folder) - 1, marks.get("newest", 0))
-    draft = folder / f".{MARKS}.part"
+    draft = folder / f".{MARKS}-{secrets.token_hex(4)}.part"
     try:
         draft.write_text(json.dumps(marks) + "\n", encoding="utf-8")
         draft.replace(folder / MARKS)

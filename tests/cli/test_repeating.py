@@ -95,14 +95,13 @@ def test_changed_data_are_named(trained, folders, run):
 
 
 def test_without_the_data_it_says_where_they_are_expected(trained, run):
-    assert "is no training set; name one, or give --images and --labels" in refused(
-        run("finetune", "--like", "mine@1", "--name", "again")
-    )
+    error = refused(run("finetune", "--like", "mine@1", "--name", "again"))
+    assert "say where it is with --training-set, or name files with --images and --labels" in error
 
 
 def test_a_training_set_is_found_again(trained, folders, tmp_path, run):
-    """What the window does: the training set stays where it is."""
-    kept = TrainingSet(tmp_path / "kept", Task.INSTANCE, ("object",))
+    """What the window does: the training set stays where it is; the model does not tell where that is."""
+    kept = TrainingSet(home() / "training_sets" / "kept", Task.INSTANCE, ("object",))
     for path in sorted(folders[0].iterdir()):
         kept.add(Image(tifffile.imread(path), "YX"), tifffile.imread(folders[1] / path.name), source=path)
     common = ("--name", "window", "--keep-worse", "--json")
@@ -112,6 +111,7 @@ def test_a_training_set_is_found_again(trained, folders, tmp_path, run):
     assert ran.code == 0 and json.loads(ran.out)["same_weights"] is True
     first, second = (home() / "models" / "window" / n for n in ("1", "2"))
     assert weights(first) == weights(second)
+    assert str(tmp_path) not in (first / "model.json").read_text()
     # pixels that somebody changed behind the set's back
     file = kept.folder / kept.entries[0].files[1]
     tifffile.imwrite(file, tifffile.imread(file) * 0)

@@ -16,7 +16,7 @@ from segloop.errors import ModelError, TrainingError
 from segloop.models.device import Device
 from segloop.models.protocol import Trainable
 from segloop.settings import settings_from_json
-from segloop.store import load_model, weights_hash
+from segloop.store import home, load_model, weights_hash
 from segloop.train.finetune import FinetuneResult, FinetuneSettings
 from segloop.train.record import PACKAGES, changed_entries, environment, set_record, weights_digest
 
@@ -49,8 +49,21 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        """Where its training set was."""
-        return Path(self.record["training_set"]["folder"])
+        """Where its training set is: among those that the window keeps, unless an older version says where it was.
+
+        Raises
+        ------
+        ModelError
+            If there is none of its name.
+        """
+        told = Path(self.record["training_set"]["folder"])
+        folder = home() / "training_sets" / told
+        if not folder.is_dir():
+            raise ModelError(
+                f"{self.version} was made from the training set {told.name!r}, which is not among those in "
+                f"{folder.parent}; say where it is with --training-set, or name files with --images and --labels"
+            )
+        return folder
 
     @property
     def schedule(self) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,16 +60,20 @@ def schedule_record(schedule: list[float], steps: int) -> list[float]:
 
 
 def set_record(training_set: TrainingSet) -> dict[str, Any]:
-    """Return what is recorded of a training set as a whole: where it was, and what its labels mean."""
+    """Return what is recorded of a training set as a whole: its folder's name, and what its labels mean.
+
+    Not where the folder was: a model may be given to others.
+    """
     return {
-        "folder": str(training_set.folder),
+        "folder": training_set.folder.name,
         "task": training_set.task.value,
         "classes": list(training_set.classes),
     }
 
 
 def _record(entry: Entry) -> dict[str, str]:
-    return {"id": entry.id, "source": entry.source, **entry.hashes}
+    # no more of where it lay than its name, as with the training set
+    return {"id": entry.id, "source": Path(entry.source).name, **entry.hashes}
 
 
 def _by_number(entries: list[dict[str, str]]) -> dict[str, dict[str, str]]:
