@@ -46,6 +46,16 @@ def test_only_integers_are_scribbles():
         Points.of(np.zeros((3, 3)))
 
 
+@pytest.mark.parametrize("number", [-1, 256])
+def test_classes_that_a_prediction_could_not_show_are_refused(number):
+    """It is of 8 bits: 256 would come out as 0."""
+    scribbles = np.zeros((3, 3), np.int32)
+    scribbles[0, :2] = 255, number
+    with pytest.raises(LabelsError, match=f"{number}.*; .* classes from 1 to 255"):
+        Points.of(scribbles)
+    assert Points.of(scribbles[:, :1]).painted == (254,)
+
+
 def test_filters_of_a_flat_image_are_its_intensity_and_nothing_else():
     maps = filtered(torch.full((1, 40, 40), 0.25))
     assert maps.shape == (1 + 4 * len(SCALES), 40, 40)

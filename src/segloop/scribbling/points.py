@@ -9,6 +9,9 @@ import numpy as np
 
 from segloop.errors import LabelsError
 
+LARGEST = 255
+"""Number of a painted class: predictions are of 8 bits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Points:
@@ -72,12 +75,17 @@ class Points:
         Raises
         ------
         LabelsError
-            If these are not integers of at least two dimensions.
+            If these are not integers of at least two dimensions, or not from 0 to ``LARGEST``.
         """
         scribbles = np.asarray(scribbles)
         if scribbles.ndim < 2 or scribbles.dtype.kind not in "ui":
             raise LabelsError(
                 f"scribbles of shape {scribbles.shape} and type {scribbles.dtype}; expected integers (..., Y, X)"
+            )
+        if scribbles.size and (scribbles.min() < 0 or scribbles.max() > LARGEST):
+            raise LabelsError(
+                f"scribbles from {scribbles.min()} to {scribbles.max()}; expected 0 where nothing is painted, and "
+                f"classes from 1 to {LARGEST}"
             )
         places = np.flatnonzero(scribbles)
         plane, inside = np.divmod(places, scribbles.shape[-2] * scribbles.shape[-1])
