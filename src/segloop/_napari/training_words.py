@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 def uses(plan: FinetunePlan) -> str:
     """Say what a training would use."""
-    held = f", {plan.held_out_regions} kept out to score the model" if plan.held_out_regions else ""
-    if plan.folds:
-        held = ", cross-validated"
+    held = ", cross-validated" if plan.folds else ""
+    if plan.held_out_regions:
+        some = f", {plan.scored_regions} of them" if plan.scored_regions < plan.held_out_regions else ""
+        held = f", {plan.held_out_regions} kept out{some} to score the model"
     objects = f", {count(plan.objects, 'object')}" if plan.objects else ""
     classes = f" Classes: {', '.join(plan.classes)}." if plan.task == "semantic" else ""
     regions = count(plan.train_regions, "region")
@@ -83,6 +84,17 @@ def verdict(result: FinetuneResult) -> tuple[str, str]:
     return "Better.", "good"
 
 
+def forgetting(result: FinetuneResult) -> str:
+    """Say what helps where a model forgot what the bundled one was made for; "" where it did not, beyond doubt."""
+    own = result.own
+    if not own.after - own.before < -2 * own.gain_error:
+        return ""
+    return (
+        "It has forgotten some of the old kind of images. If you need both, set Advanced settings ▸ Rehearsal to 0.25 "
+        "and fine-tune again, or go back by Versions."
+    )
+
+
 def remedy(result: FinetuneResult) -> str:
     """Say what helps where a model did not get better."""
     if result.before >= ALL_RIGHT:
@@ -130,6 +142,13 @@ class EpochClock:
     def note(self, event: EpochDone) -> None:
         """Take note of an epoch that ended just now."""
         self.epoch, self.epochs, self._seconds, self._noted = event.epoch, event.epochs, event.seconds, time.monotonic()
+
+    def expected(self) -> int:
+        """How many epochs there will be, by the time of those so far: rounded up, so that it seldom changes."""
+        if not self.epoch or self._seconds <= 0:
+            return self.epochs
+        by_time = self._limit * self.epoch / self._seconds
+        return max(self.epoch, min(self.epochs, 5 * math.ceil(min(by_time, 1e6) / 5)))
 
     def text(self) -> str:
         """Say how far the training is, and how long it will take: "Epoch 3 of 20 · 12 s left"."""

@@ -12,6 +12,7 @@ from segloop.corrections import TrainingSet
 from segloop.labels import Task
 from segloop.train.folds import find_folds
 from segloop.train.lineage import NOTHING, Learned, is_known
+from segloop.train.material import MOST_SCORED
 from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
 
 FEW_PIXELS = 200
@@ -25,6 +26,8 @@ class FinetunePlan:
     Parameters
     ----------
     images, train_regions, held_out_regions : int
+    scored_regions : int
+        How many of those held out score the model.
     folds : int
         Short trainings on parts of what is learned that score it, where nothing can be held out; 0 for none.
     objects : int
@@ -43,6 +46,7 @@ class FinetunePlan:
     images: int
     train_regions: int
     held_out_regions: int
+    scored_regions: int
     folds: int
     objects: int
     reviewed_pixels: int
@@ -83,6 +87,7 @@ def plan_finetuning(
         images=len({region.entry.id for region in regions}),
         train_regions=len(train),
         held_out_regions=len(held_out),
+        scored_regions=min(len(held_out), MOST_SCORED),
         folds=len(folds),
         objects=seen["objects"],
         reviewed_pixels=int(sum(pixels)),

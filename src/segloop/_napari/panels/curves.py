@@ -14,6 +14,9 @@ from segloop._napari.theme import colors as theme_colors
 
 HEIGHT = 110
 
+FIRST = 20
+"""So many epochs are shown at most, until it is known how many there will be."""
+
 
 class Curves(QWidget):
     """Two plots, one above the other, over the epochs; empty until they are built."""
@@ -22,6 +25,7 @@ class Curves(QWidget):
         super().__init__()
         self._loss: list[tuple[float, float]] = []
         self._score: list[tuple[float, float]] = []
+        self._epochs = 0
 
     def build(self) -> Iterator[None]:
         """Build the plots, a pause between them: each takes long enough to be felt together with the other one."""
@@ -75,8 +79,17 @@ class Curves(QWidget):
         self.loss_curve.setData([], [])
         self.score_curve.setData([], [])
         self.before.setVisible(False)
+        self._show_epochs(min(epochs, FIRST))
+
+    def expect(self, epochs: int) -> None:
+        """Make room for so many epochs: as many as the time is likely to allow."""
+        if epochs != self._epochs:
+            self._show_epochs(epochs)
+
+    def _show_epochs(self, epochs: int) -> None:
+        self._epochs = epochs
         for plot in (self.loss_plot, self.score_plot):
-            plot.setXRange(0, max(min(epochs, 1000), 1), padding=0.02)
+            plot.setXRange(0, epochs, padding=0.04)
 
     def show_before(self, score: float) -> None:
         """Mark the score of the model before training with a dashed line."""
@@ -86,8 +99,9 @@ class Curves(QWidget):
             self._add(self._score, self.score_curve, 0, score)
 
     def show_after(self, score: float) -> None:
-        """Mark the score of the trained model at the last epoch."""
+        """Mark the score of the trained model at the last epoch, where the plots end now."""
         if self._loss:
+            self.expect(self._loss[-1][0])
             self._add(self._score, self.score_curve, self._loss[-1][0], score)
 
     def add_epoch(self, epoch: int, loss: float, score: float) -> None:

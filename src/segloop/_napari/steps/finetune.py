@@ -235,6 +235,7 @@ class FinetuneStep(Step):
             case EpochDone(epoch=epoch, loss=loss, score=score):
                 self.panel.curves.add_epoch(epoch, loss, score)
                 self._clock.note(event)
+                self.panel.curves.expect(self._clock.expected())
                 self._show_progress()
             case HeldOutFound(epoch=epoch, regions=regions):
                 self.panel.pictures.show_regions(epoch, regions)
@@ -261,7 +262,7 @@ class FinetuneStep(Step):
             self.panel.result.show_text(f"{scores}. This was decided before.", "hint")
         elif finetuned.folder is not None:
             verdict, role = words.verdict(result)
-            self.panel.result.show_text(f"{verdict} {scores}.", role)
+            self.panel.result.show_text(f"{verdict} {scores}. {words.forgetting(result)}".strip(), role)
             self._take(finetuned)
         else:
             self._undecided = finetuned
