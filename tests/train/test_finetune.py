@@ -227,6 +227,7 @@ def test_tasks_that_do_not_fit(tmp_path: Path) -> None:
 def test_images_that_do_not_fit(tmp_path: Path) -> None:
     training_set = TrainingSet(tmp_path, Task.INSTANCE, ("cell",))
     image, labels = scene(0)
+    training_set.add(Image(image, "YX"), labels)
     training_set.add(Image(np.stack([image] * 2), "CYX", name="two.tif"), labels)
     with pytest.raises(ModelError, match=r"'two.tif' has 2 channels, but the model takes 1"):
         finetune(maskrcnn(), training_set, QUICK)

@@ -82,7 +82,7 @@ def test_new_classes_are_not_scored_with_the_old_ones_labels(tmp_path: Path) -> 
     named = ("background", "membrane")
     result = finetune(base, training_set(tmp_path, Task.SEMANTIC, named), replace(QUICK, rehearsal=0.5))
     assert result.own.origin == "nuclei-unet@1" and math.isnan(result.own.before)
-    assert result.own.words.startswith("the classes are new") and "own_before" not in result.model.spec.training
+    assert result.own.words.startswith("classes or channels are new") and "own_before" not in result.model.spec.training
     assert origin_of(result.model.spec) == ""
 
 

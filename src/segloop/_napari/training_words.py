@@ -78,7 +78,7 @@ def verdict(result: FinetuneResult) -> tuple[str, str]:
     if math.isnan(result.after):
         return "Taken, but not scored.", "hint"
     if math.isnan(result.before):
-        return "Taken; the old model does not know these classes.", "good"
+        return "Taken; the old model has other classes or channels.", "good"
     if result.after <= result.before:
         return "Taken, though no better score shows what it learned: review a second region.", "hint"
     return "Better.", "good"

@@ -21,6 +21,7 @@ from segloop.models.registry import get_family
 from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
 from segloop.train.augment import Augmentation
 from segloop.train.batches import Draw
+from segloop.train.channels import channels_to_learn, with_channels
 from segloop.train.checkpoint import Checkpoint, Keeper, NoKeeper
 from segloop.train.data import CropSource, TrainingImage
 from segloop.train.fit import Clock, Fit, FitSettings
@@ -109,7 +110,8 @@ class FinetuneResult:
         The new model; the one that was given is unchanged.
     history : tuple of EpochDone
     before, after : float in [0, 1]
-        Held-out score of the old and new model; NaN where there is none (no region held out, or other classes before).
+        Held-out score of the old and new model; NaN where there is none: no region held out, or other classes or
+        channels before.
     metric : str
         What the scores are, in words.
     notices : tuple of str
@@ -166,7 +168,8 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune a model on the reviewed regions of a training set.
 
-    If the training set has other classes than the model, the model's last layer is replaced.
+    If the training set has other classes than the model, the model's last layer is replaced; if its images have another
+    number of channels, the first layer is adapted.
 
     Raises
     ------
@@ -199,11 +202,14 @@ def finetune_events(
     classes = classes_to_learn(model.spec, training_set)
     # a new last layer is drawn at random
     torch.manual_seed(settings.seed)
-    student = model.with_classes(classes)
+    channels = channels_to_learn(model.spec, training_set)
+    student = with_channels(model, channels).with_classes(classes)
     parent = f"{model.spec.name}@{model.spec.version}"
-    comparable = classes == model.spec.classes
+    comparable = classes == model.spec.classes and channels == model.spec.channels
+    if channels != model.spec.channels:
+        yield Notice(f"the new model takes images of {channels} channels; {parent} takes {model.spec.channels}")
     # small steps would hardly move a new last layer, and what it needs of the old features has other statistics
-    new_pixel_classes = not comparable and model.spec.task is Task.SEMANTIC
+    new_pixel_classes = classes != model.spec.classes and model.spec.task is Task.SEMANTIC
     usual_rate = 3e-3 if new_pixel_classes else 3e-4
     rate = usual_rate if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(intensity=0.3)

@@ -82,7 +82,7 @@ class OwnScores:
             return ""
         name = self.origin.partition("@")[0]
         if math.isnan(self.before):
-            return f"the classes are new: what it still knows of the images of {name} cannot be scored"
+            return f"classes or channels are new: what it still knows of the images of {name} cannot be scored"
         gain = f" ({self.after - self.before:+.3f} ± {self.gain_error:.3f})"
         return f"on images of the kind that {name} was made for: {self.before:.3f} before, {self.after:.3f} after{gain}"
 
@@ -102,7 +102,7 @@ class OwnDomain:
     base : ModelSpec
         Of the model that is fine-tuned.
     comparable : bool
-        Whether the new model has the classes of the base model.
+        Whether the new model has the classes and channels of the base model.
     """
 
     def __init__(self, base: ModelSpec, comparable: bool) -> None:
