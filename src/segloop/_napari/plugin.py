@@ -135,7 +135,7 @@ class SegloopDock(Dock):
         # a family that cannot be imported is no matter until one of its models is run
         families = {info.family for info in self.session.models}
         loading = Job("SegLoop", partial(work.load_families, families), self)
-        loading.done.connect(self.finetune_step.prepare_plots)
+        loading.ended.connect(self.finetune_step.prepare_plots)
         loading.start()
 
     def _on_restored(self, _: Any) -> None:

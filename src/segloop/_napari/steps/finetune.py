@@ -44,6 +44,7 @@ class FinetuneStep(Step):
         self.panel, self.review = panel, review
         self.material = MaterialStep(panel, review, self.session, self.viewer, self.watch, self)
         self.material.said.connect(self.said)
+        self._has_looked = False
         self._adding: Job | None = None
         self.job: Job | None = None
         self._stop = threading.Event()
@@ -66,13 +67,15 @@ class FinetuneStep(Step):
 
         self.panel.build_form(FinetuneSettings)
         self.material.on_ready()
-        self.find_training()
-        self.offer_to_resume()
 
-    def prepare_plots(self, _: Any = None) -> None:
-        """Build the plots of a training while nothing else is to be done, one at a time."""
+    def prepare_plots(self) -> None:
+        """Build the plots of a training one at a time, then look for one that was begun before the dock was closed."""
         if self.panel.build_next_plot():
             self._next_plot.start()
+        elif not self._has_looked:
+            self._has_looked = True
+            self.find_training()
+            self.offer_to_resume()
 
     @property
     def base(self) -> ModelInfo | None:
@@ -158,6 +161,8 @@ class FinetuneStep(Step):
         """Follow a training that was begun before the dock was closed, and whose result nobody has seen."""
         from segloop.trainings import open_trainings
 
+        if self.job is not None:
+            return
         for training in open_trainings():
             has_result = training.ended is not None and training.result.is_dir() and not training.is_settled
             if (training.is_running or has_result) and not training.is_watched_elsewhere:
