@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diagram import diagram
 from nuclei_data import NucleiImage, read_nuclei
 from scipy.optimize import minimize
 from scipy.special import expit, logit
@@ -62,7 +63,8 @@ def fit(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
         z = parameters[0] * x + parameters[1]
         return float(np.mean(np.logaddexp(0, z) - right * z))
 
-    a, b = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    # the loss is convex and smooth; a simplex may stop short of its minimum
+    a, b = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
     return float(a), float(b)
 
 
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--apply", type=Path, help="folder of the model to be calibrated")
     parser.add_argument("--output", type=Path, help="new folder for it")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path, help="file for the reliability diagram")
     options = parser.parse_args()
     model = segloop.load_model(options.model)
     images = read_nuclei(options.data, {options.fold})
@@ -122,7 +125,7 @@ def main() -> None:
     half = set(np.random.default_rng(0).permutation(groups)[: len(groups) // 2])
     parts = [[pair for item, pair in zip(images, judged) if (item.group in half) == side] for side in (True, False)]
     pools = [tuple(np.concatenate(column) for column in zip(*part)) for part in parts]
-    before = calibration_error(reliability(*map(np.concatenate, zip(*pools))))
+    plain = reliability(*map(np.concatenate, zip(*pools)))
     after = [(calibrated(scores, *fit(*pools[1 - side])), right) for side, (scores, right) in enumerate(pools)]
     rows = reliability(*map(np.concatenate, zip(*after)))
     a, b = fit(*map(np.concatenate, zip(*pools)))
@@ -131,14 +134,17 @@ def main() -> None:
         "candidates": sum(len(scores) for scores, _ in pools),
         "a": a,
         "b": b,
-        "error_before": before,
+        "error_before": calibration_error(plain),
         "error_after": calibration_error(rows),
+        "reliability_before": plain,
         "reliability": rows,
         "threshold": threshold,
     }
     print(json.dumps(table, indent=2))
     if options.json:
         options.json.write_text(json.dumps(table, indent=2))
+    if options.picture:
+        diagram({"as trained": plain, "after Platt's scaling": rows}).save(options.picture)
     if options.apply and options.output:
         other = segloop.load_model(options.apply)
         layer = other.module.roi_heads.box_predictor.cls_score

@@ -2,16 +2,8 @@
 
     python scripts/explain_errors.py runs/m0-calibrated --fold 0 --data DATA/nuclei_dsb2018 [--labels FOLDER]
 
-Objects without a partner at an IoU of 0.5 are of one of these kinds:
-
-- *joined*: an object of the model covers most (more than half) of two objects of the reference, or more; those, and it;
-- *parted*: most of two objects of the model, or more, lies in one object of the reference; that one, and they;
-- *outline*: one object for one, which agree by an IoU between 0.1 and 0.5;
-- *missed*: nothing, or nearly nothing, was found there;
-- *extra*: nothing, or nearly nothing, is annotated there.
-
-"without" is what AP50 would be if all errors of the kind were put right, and no other. ``--labels`` keeps what the
-model makes of the images, and takes it from there next time.
+The kinds of errors are those of ``object_errors.py``. "without" is what AP50 would be if all errors of the kind were
+put right, and no other. ``--labels`` keeps what the model makes of the images, and takes it from there next time.
 """
 
 from __future__ import annotations
@@ -19,106 +11,16 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
+from error_picture import error_picture
 from nuclei_data import NucleiImage, read_nuclei
+from object_errors import Errors, Kind, ap, explain, totals, without
 
 import segloop
 from segloop.labels import Task, diameters
-from segloop.matching import Overlaps
-
-NEAR = 0.1
-"""Two objects that agree by less have nothing to do with each other."""
-
-
-class Kind(Enum):
-    """What is wrong with an object."""
-
-    JOINED = "joined"
-    PARTED = "parted"
-    OUTLINE = "outline"
-    MISSED = "missed"
-    EXTRA = "extra"
-
-
-@dataclass(frozen=True, eq=False)
-class Errors:
-    """What is wrong in one image at an IoU of 0.5.
-
-    Parameters
-    ----------
-    right : int
-        Pairs.
-    missed, extra : dict of int to Kind
-        Of each object of the reference, or of the model, that has no partner.
-    """
-
-    right: int
-    missed: dict[int, Kind]
-    extra: dict[int, Kind]
-
-
-def explain(reference: np.ndarray, found: np.ndarray) -> Errors:
-    """Find the kind of each error; ``reference``, ``found`` : unsigned integers (Y, X)."""
-    overlaps = Overlaps.of(reference, found)
-    matching = overlaps.match(0.5)
-    own, other = (np.bincount(labels.ravel()) for labels in (reference, found))
-    rows = [int(number) for number in overlaps.reference[overlaps.rows]]
-    columns = [int(number) for number in overlaps.prediction[overlaps.columns]]
-    holds: dict[int, list[int]] = {}
-    parts: dict[int, list[int]] = {}
-    near: dict[int, float] = {}
-    beside: dict[int, float] = {}
-    for row, column, iou in zip(rows, columns, overlaps.iou):
-        shared = iou * (own[row] + other[column]) / (1 + iou)
-        if shared > own[row] / 2:
-            holds.setdefault(column, []).append(row)
-        if shared > other[column] / 2:
-            parts.setdefault(row, []).append(column)
-        near[row] = max(near.get(row, 0.0), iou)
-        beside[column] = max(beside.get(column, 0.0), iou)
-    joined = {row for members in holds.values() if len(members) > 1 for row in members}
-    joining = {column for column, members in holds.items() if len(members) > 1}
-    parted = {row for row, members in parts.items() if len(members) > 1}
-    pieces = {column for members in parts.values() if len(members) > 1 for column in members}
-
-    def kind(number: int, first: set[int], second: set[int], iou: dict[int, float], last: Kind) -> Kind:
-        if number in first:
-            return Kind.JOINED
-        if number in second:
-            return Kind.PARTED
-        return Kind.OUTLINE if iou.get(number, 0.0) >= NEAR else last
-
-    return Errors(
-        len(matching.iou),
-        {int(n): kind(int(n), joined, parted, near, Kind.MISSED) for n in matching.missed},
-        {int(n): kind(int(n), joining, pieces, beside, Kind.EXTRA) for n in matching.extra},
-    )
-
-
-def ap(right: int, missed: int, extra: int) -> float:
-    """AP at an IoU of 0.5."""
-    return right / max(1, right + missed + extra)
-
-
-def without(errors: Sequence[Errors], kind: Kind) -> float:
-    """AP50 if all of a kind were right: what was missed is found, what is extra is gone."""
-    mended = sum(sum(own is kind for own in item.missed.values()) for item in errors)
-    gone = sum(sum(own is kind for own in item.extra.values()) for item in errors)
-    right, missed, extra = totals(errors)
-    return ap(right + mended, missed - mended, extra - gone)
-
-
-def totals(errors: Sequence[Errors]) -> tuple[int, int, int]:
-    """Objects that are right, missed, and extra."""
-    return (
-        sum(item.right for item in errors),
-        sum(len(item.missed) for item in errors),
-        sum(len(item.extra) for item in errors),
-    )
 
 
 def kinds_table(errors: Sequence[Errors]) -> str:
@@ -187,6 +89,8 @@ def main() -> None:
     parser.add_argument("--stardist", action="store_true", help="only fluorescence images of StarDist's split")
     parser.add_argument("--groups", type=int, default=12, help="fields of view to list")
     parser.add_argument("--labels", type=Path, help="folder for what the model makes of the images")
+    parser.add_argument("--picture", type=Path, help="file for a picture of the images --shown")
+    parser.add_argument("--shown", type=lambda text: text.split(","), default=[], help="starts of the images' names")
     options = parser.parse_args()
     images = [item for item in read_nuclei(options.data, {options.fold}) if item.stardist_train or not options.stardist]
     task = segloop.load_model(options.model).spec.task
@@ -196,6 +100,18 @@ def main() -> None:
     for modality in sorted({item.modality for item in images}):
         print(f"{modality}: {kinds_table([own for item, own in zip(images, errors) if item.modality == modality])}\n")
     print(groups_table(images, errors, options.groups))
+    if options.picture:
+        iio.imwrite(
+            options.picture,
+            np.vstack(
+                [
+                    error_picture(item, labels, own)
+                    for start in options.shown
+                    for item, labels, own in zip(images, found, errors)
+                    if item.id.startswith(start)
+                ]
+            ),
+        )
 
 
 if __name__ == "__main__":

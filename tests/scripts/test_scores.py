@@ -10,8 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from explain_errors import Kind, explain, kinds_table, totals, without
+from explain_errors import kinds_table
 from image_scores import ImageScore, figures, parts, summary
+from object_errors import Kind, explain, totals, without
 from pool_folds import expected
 
 from segloop.metrics import class_scores, instance_scores
