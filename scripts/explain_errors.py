@@ -18,6 +18,7 @@ import numpy as np
 from error_picture import error_picture
 from nuclei_data import NucleiImage, read_nuclei
 from object_errors import Errors, Kind, ap, explain, totals, without
+from visibility import FAINT, contrasts
 
 import segloop
 from segloop.labels import Task, diameters
@@ -63,6 +64,28 @@ def groups_table(images: Sequence[NucleiImage], errors: Sequence[Errors], count:
     return "\n".join(lines)
 
 
+def visibility_table(images: Sequence[NucleiImage], errors: Sequence[Errors]) -> str:
+    """Annotated objects by diameter and by contrast: how many are wrong, and AP50 if those were not annotated."""
+    rows = [
+        (np.sqrt(4 * area / np.pi), contrast, number in own.missed)
+        for item, own in zip(images, errors)
+        for number, (area, contrast) in contrasts(item).items()
+    ]
+    diameter, contrast, wrong = np.array(rows).T
+    right, missed, extra = totals(errors)
+    lines = ["| annotated objects | n | wrong | AP50 without those that are wrong |", "|---|---|---|---|"]
+    for name, some in {
+        "under 6 pixels": diameter < 6,
+        "under 8 pixels": diameter < 8,
+        f"contrast under {FAINT}": contrast < FAINT,
+        "either of the last two": (diameter < 8) | (contrast < FAINT),
+        "all others": (diameter >= 8) & ~(contrast < FAINT),
+    }.items():
+        lost = int((some & (wrong > 0)).sum())
+        lines.append(f"| {name} | {some.sum()} | {lost} | {ap(right, missed - lost, extra):.3f} |")
+    return "\n".join(lines)
+
+
 def segmented(
     images: Sequence[NucleiImage], model: Path, settings: segloop.SegmentSettings, kept: Path | None
 ) -> list[np.ndarray]:
@@ -100,6 +123,7 @@ def main() -> None:
     for modality in sorted({item.modality for item in images}):
         print(f"{modality}: {kinds_table([own for item, own in zip(images, errors) if item.modality == modality])}\n")
     print(groups_table(images, errors, options.groups))
+    print(f"\n{visibility_table(images, errors)}")
     if options.picture:
         iio.imwrite(
             options.picture,
