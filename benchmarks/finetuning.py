@@ -5,7 +5,9 @@
 Without a screen, put ``xvfb-run -a -s "-screen 0 1600x1000x24"`` before it. The training set is a corner of a bundled
 image, made noisy, with its reference labels. A timer that should fire every 10 ms tells for how long the window could
 not answer: while the model is trained, while its process is killed, while the training is resumed, and while the dock
-is closed and opened again; and before all, while nothing is trained. All is done in a home of its own, deleted then.
+is closed and opened again; and before all, while nothing is trained. Beside it stands the most that the window's thread
+computed between two beats, in seconds of the processor, which does not depend on what else the computer is doing. All
+is done in a home of its own, deleted then.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import platform
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,19 @@ def main() -> None:
     if options.json:
         machine = {"machine": platform.platform(), "cores": os.cpu_count(), "load": load}
         options.json.write_text(json.dumps({**machine, "measured": measured}, indent=1))
+
+
+class WorkingHeart(Heart):
+    """A heart that also tells how much the main thread computed between its beats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worked: list[tuple[float, float]] = []
+        self._timer.timeout.connect(lambda: self._worked.append((time.perf_counter(), time.thread_time())))
+
+    def most_work(self, since: float) -> float:
+        """Seconds of the processor between two beats at most."""
+        return max(after - before for (at, before), (_, after) in pairwise(self._worked) if at >= since)
 
 
 class Run:
@@ -94,7 +110,7 @@ class Run:
 
         self._prepare()
         self._shoot("ready")
-        heart, measured = Heart(), {}
+        heart, measured = WorkingHeart(), {}
         since = time.perf_counter()
 
         def note(what: str) -> None:
@@ -102,6 +118,7 @@ class Run:
             gaps = heart.gaps(since=since)
             measured[f"{what}: longest stall, s"] = gaps[0][0]
             measured[f"{what}: stalls above 100 ms"] = float(sum(gap > 0.1 for gap, _ in gaps))
+            measured[f"{what}: most work between two beats, s"] = heart.most_work(since)
             measured[f"{what}: seconds"] = time.perf_counter() - since
             since = time.perf_counter()
 

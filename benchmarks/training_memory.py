@@ -3,8 +3,9 @@
     python benchmarks/training_memory.py --folder SCRATCH [--crops 10000] [--models nuclei-unet,nuclei-maskrcnn]
 
 Makes a training set in SCRATCH (kept for the next time; 16 different images under many names, so that it takes little
-of the disk), trains one epoch on it, and prints the most memory that the process had resident, and the processor's
-time. ``--limit-files`` lowers the number of files that may be open, as on computers where it is small.
+of the disk, and with hashes of their own, so that they are not taken for copies), trains one epoch on it, and prints
+the most memory that the process had resident, and the processor's time. ``--limit-files`` lowers the number of files
+that may be open, as on computers where it is small.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def make_set(folder: Path, crops: int) -> None:
     entries = list(made)
     for number in range(DIFFERENT + 1, crops + 1):
         like = made[number % DIFFERENT]
-        entry = replace(like, id=f"{number:04}", stem=f"{number:04}")
+        name = f"{number:04}"
+        entry = replace(like, id=name, stem=name, hashes={**like.hashes, "images": f"{number:064x}"})
         for old, new in zip(like.files, entry.files):
             os.link(folder / old, folder / new)
         entries.append(entry)
