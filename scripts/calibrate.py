@@ -33,7 +33,7 @@ from segloop.metrics import instance_scores
 from segloop.store import write_model
 
 BINS = 10
-THRESHOLDS = np.round(np.arange(0.3, 0.85, 0.05), 2)
+THRESHOLDS = np.round(np.arange(0.2, 0.85, 0.05), 2)
 
 
 def judge(labels: np.ndarray, candidates: segloop.Segmentation) -> tuple[np.ndarray, np.ndarray]:

@@ -16,12 +16,28 @@ USES = {
     "1 and 2 together are the foreground. With *single objects* (`--instances`), watershed parts the nuclei.",
     "nuclei-maskrcnn": "Gives each nucleus a number of its own, with a score in [0, 1].",
 }
-FAILURES = """- Nuclei under about 8 or over 100 pixels are found if the image is scaled, which happens by itself where
-  most of them are so; of a mixture, the small ones are missed.
+FAILURES = """- Specks: half of the nuclei that `nuclei-maskrcnn` misses in fluorescence are smaller than 8 pixels,
+  or hardly brighter than their ground. Nuclei under about 8 or over 100 pixels are found if the image is scaled, which happens
+  by itself where most of them are so; of a mixture, the small ones are missed.
+- Nuclei that touch: `nuclei-unet` finds clusters of large ones as one, its commonest error by far; both do in H&E.
 - Crowded or strongly stained tissue (H&E): clearly worse than fluorescence, see the table.
 - Few training images: brightfield (13) and stained on light ground (23) are little more than represented. In
   brightfield smears, whole transparent cells are taken for nuclei beside the nuclei themselves.
+- Far out of focus: a blurred nucleus is found in shreds (`nuclei-unet`) or not at all.
 - Anything but nuclei: whole cells, bacteria, organelles. Fine-tune, or train a model of your own."""
+CALIBRATION = """
+## What a score means
+
+Of {candidates} candidates on fold 0, in bins of the score after the same kind of calibration (Platt's, fitted on the
+other half of the groups); expected calibration error {error_after:.3f}, {error_before:.3f} without. Objects below
+{threshold} are not shown at first.
+
+| mean score | share that is right | candidates |
+|---|---|---|
+{rows}
+
+![share that is right, by score](../../../../docs/images/reliability.png)
+"""
 
 
 def trainings(record: dict[str, Any]) -> list[str]:
@@ -35,11 +51,19 @@ def trainings(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def calibration_section(file: Path, threshold: float) -> str:
+    """The section on what a score means."""
+    table = json.loads(file.read_text())
+    rows = (f"| {row['score']:.2f} | {row['right']:.2f} | {row['candidates']} |" for row in table["reliability"])
+    return CALIBRATION.format(**{**table, "threshold": threshold}, rows="\n".join(rows))
+
+
 def main() -> None:
     """Write the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, help="what calibrate.py --json wrote")
     options = parser.parse_args()
     model = json.loads((options.folder / "model.json").read_text())["model"]
     scores = json.loads(options.scores.read_text())["scores"]
@@ -47,9 +71,12 @@ def main() -> None:
     size = (options.folder / "weights.safetensors").stat().st_size / 1e6
     columns = ("AP50", "AP70", "AP90", "mean AP", "Dice")
     rows = [
-        f"| {name} | {row['images']} | {row['objects']} | " + " | ".join(f"{row[c]:.3f}" for c in columns) + " |"
+        f"| {name} | {row['images']} | {row['objects']} | "
+        + " | ".join(f"{row[c]:.3f} ± {row['error'][c]:.3f}" for c in columns)
+        + " |"
         for name, row in scores.items()
     ]
+    calibration = calibration_section(options.calibration, model["score_threshold"]) if options.calibration else ""
     card = f"""# {model["name"]}
 
 {model["description"]}. {USES[model["name"]]}
@@ -71,8 +98,9 @@ TP / (TP + FP + FN); mean AP is the mean over images of the mean over IoU 0.5 to
 |---|---|---|{"---|" * len(columns)}
 {chr(10).join(rows)}
 
-How to reproduce training and scores: `docs/benchmarks.md`.
-
+± is the standard error over fields of view. How to reproduce training and scores, what to expect on the other folds,
+and what is and is not comparable with published figures: `docs/benchmarks.md`.
+{calibration}
 ## Known failures
 
 {FAILURES}
@@ -80,6 +108,11 @@ How to reproduce training and scores: `docs/benchmarks.md`.
 Of each modality the worst image of fold 0 (`scripts/show_failures.py`): right in green, wrong in red, missed in yellow.
 
 ![fluorescence, H&E, stained, brightfield](../../../../docs/images/failures-{model["family"]}.png)
+
+Where it errs, by kind (`scripts/explain_errors.py`): the image, what is annotated, what was found; right in green,
+several found as one in magenta, one found as several in blue, outline in orange, missed in yellow, extra in red.
+
+![errors by kind](../../../../docs/images/errors-{model["family"]}.png)
 """
     (options.folder / "README.md").write_text(card, encoding="utf-8")
 
