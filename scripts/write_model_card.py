@@ -17,8 +17,8 @@ USES = {
     "nuclei-maskrcnn": "Gives each nucleus a number of its own, with a score in [0, 1].",
 }
 FAILURES = """- Specks: half of the nuclei that `nuclei-maskrcnn` misses in fluorescence are smaller than 8 pixels,
-  or hardly brighter than their ground. Nuclei under about 8 or over 100 pixels are found if the image is scaled, which happens
-  by itself where most of them are so; of a mixture, the small ones are missed.
+  or hardly brighter than their ground. Nuclei under about 8 or over 100 pixels are found if the image is scaled,
+  which happens by itself where most of them are so; of a mixture, the small ones are missed.
 - Nuclei that touch: `nuclei-unet` finds clusters of large ones as one, its commonest error by far; both do in H&E.
 - Crowded or strongly stained tissue (H&E): clearly worse than fluorescence, see the table.
 - Few training images: brightfield (13) and stained on light ground (23) are little more than represented. In
