@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
-from operator import add
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,17 @@ class ImageScore:
     pixels: ClassScores
     seconds: float
 
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Pixels in both, in the reference, in the prediction; then TP, FP, FN at each threshold: int64 (3 + 3 N,)."""
+        pixels = (self.pixels.intersection[1], self.pixels.reference[1], self.pixels.prediction[1])
+        return np.array([*pixels, *self.objects.tp, *self.objects.fp, *self.objects.fn])
+
+    @cached_property
+    def mean_ap(self) -> float:
+        """Mean AP of the image."""
+        return self.objects.mean_ap
+
     def as_json(self) -> dict[str, Any]:
         """The score as JSON values."""
         return asdict(self)
@@ -66,13 +76,13 @@ def parts(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
 
 def figures(images: Sequence[ImageScore]) -> dict[str, float]:
     """AP pooled over objects, the mean over images of the mean AP, Dice pooled over pixels; in [0, 1]."""
-    total = reduce(add, (item.objects for item in images))
+    total = np.sum([item.counts for item in images], axis=0)
+    tp, fp, fn = total[3:].reshape(3, -1)
+    ap = dict(zip(images[0].objects.thresholds, tp / np.maximum(1, tp + fp + fn)))
     return {
-        "AP50": total.ap(0.5),
-        "AP70": total.ap(0.7),
-        "AP90": total.ap(0.9),
-        "mean AP": float(np.mean([item.objects.mean_ap for item in images])),
-        "Dice": reduce(add, (item.pixels for item in images)).dice[1],
+        **{f"AP{round(100 * iou)}": float(ap[iou]) for iou in (0.5, 0.7, 0.9)},
+        "mean AP": float(np.mean([item.mean_ap for item in images])),
+        "Dice": float(2 * total[0] / max(1, total[1] + total[2])),
     }
 
 
