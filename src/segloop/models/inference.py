@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
+
+from segloop.models.packed import can_pack, pack
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -16,15 +18,27 @@ CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
 
 
+@runtime_checkable
+class Inferring(Protocol):
+    """A network some of whose layers have a faster form that only infers."""
+
+    def for_inference(self) -> None:
+        """Take those forms, in place."""
+        ...
+
+
 def inference_copy(module: Module, dtype: torch.dtype) -> Module:
     """Return a copy of ``module`` for inference, in ``dtype``.
 
     Batch norms with running statistics are folded into the convolutions before them (the same affine map, one pass
-    over memory less), weights lie with channels last, as the fast convolutions want them. The first convolution stays
-    in float32: it sees the image, whose faint differences bfloat16 would round away, and costs little.
+    over memory less), weights lie with channels last, as the fast convolutions want them, and on a CPU as oneDNN
+    wants them (:mod:`segloop.models.packed`). The first convolution stays in float32: it sees the image, whose faint
+    differences bfloat16 would round away, and costs little.
     """
     twin = copy.deepcopy(module).eval().requires_grad_(False)
     fold_norms(twin)
+    if isinstance(twin, Inferring):
+        twin.for_inference()
     if dtype != torch.float32:
         name, first = next((name, child) for name, child in twin.named_modules() if isinstance(child, CONVOLUTIONS))
         exact = copy.deepcopy(first)
@@ -35,6 +49,8 @@ def inference_copy(module: Module, dtype: torch.dtype) -> Module:
     for parameter in twin.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if next(twin.parameters()).device.type == "cpu" and can_pack(dtype):
+        pack(twin)
     return twin
 
 

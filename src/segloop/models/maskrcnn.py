@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segloop.errors import ModelError
 from segloop.models.maskrcnn_config import RESNET50, SMALL, config_from
-from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_BATCH, MaskRCNN
+from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_CHANNELS, MaskRCNN
 from segloop.models.maskrcnn_targets import DetectionExample, detection_target
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
@@ -42,7 +42,7 @@ class MaskRCNNModel(TorchModel):
         # ResNet-50's widest map has 256 channels at stride 4, and a 64-channel one at stride 2 before it
         trunk = 3 * max(config.widths[0] if config.widths else 256, config.pyramid) / 16 + 64 / 2
         boxes = config.detections * max(1.0, pixels / LIMIT_AREA) * config.pyramid * 7 * 7 * 2
-        masks = 3 * MASK_BATCH * config.mask_layers[-1] * 28 * 28
+        masks = 3 * max(MASK_CHANNELS, *config.mask_layers) * 28 * 28
         return int(4 * (2 * trunk * pixels + boxes + masks))
 
     @torch.inference_mode()

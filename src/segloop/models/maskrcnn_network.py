@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models import resnet50
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -27,6 +26,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from segloop.errors import ModelError
+from segloop.models.mask_filling import MaskFiller, box_head_of_rows
 from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.maskrcnn_losses import ReviewedHeads, ReviewedProposals, mask_loss
 from segloop.models.maskrcnn_sheet import Sheet, sheet_target
@@ -37,8 +37,8 @@ LEVELS = ("0", "1", "2", "3")
 STRIDES = (4, 8, 16, 32)
 LIMIT_AREA = 512 * 512
 """Pixels of a tile that the limits on proposals and detections are meant for; larger tiles may have more."""
-MASK_BATCH = 64
-"""Boxes whose masks are computed at once: few enough for the processor's cache."""
+MASK_CHANNELS = 4096
+"""Channels of all boxes whose masks are computed at once: few enough for the processor's cache."""
 SURE, CROWDED = 0.5, 0.4
 """A tile is crowded if this share of its proposals became detections with at least this score; it then gets more."""
 
@@ -64,6 +64,10 @@ class ResidualBlock(nn.Module):
         """Apply the block."""
         out: Tensor = self.relu(self.body(x) + self.shortcut(x))
         return out
+
+    def parts(self) -> tuple[list[nn.Conv2d], nn.Module]:
+        """Convolutions, and what is added before the last ReLU: see :class:`segloop.models.packed.Residual`."""
+        return [layer for layer in self.body if isinstance(layer, nn.Conv2d)], self.shortcut
 
 
 class SmallBackbone(nn.Module):
@@ -160,6 +164,12 @@ class MaskRCNN(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
+    def for_inference(self) -> None:
+        """Take heads that only infer; see :func:`segloop.models.inference.inference_copy`."""
+        heads = self.roi_heads
+        heads.box_head = box_head_of_rows(heads.box_head, self.config.pyramid)
+        heads.mask_predictor = MaskFiller(heads.mask_predictor)
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Stage 1. Normalised images, float32 (N, C, Y, X), to the pyramid's maps by name."""
         maps: dict[str, Tensor] = self.backbone((images - self.mean) / self.std)
@@ -253,12 +263,16 @@ class MaskRCNN(nn.Module):
     def _fill(self, features: Mapping[str, Tensor], image: int, boxes: Tensor, classes: Tensor) -> Tensor:
         heads = self.roi_heads
         own = {name: feature[image : image + 1] for name, feature in features.items()}
+        filler = heads.mask_predictor
+        if not isinstance(filler, MaskFiller):
+            filler = MaskFiller(filler)
         parts = [boxes.new_zeros((0, 28, 28))]
         # thousands of objects at once would need gigabytes
-        for some, numbers in zip(boxes.split(MASK_BATCH), classes.split(MASK_BATCH)):
+        most = max(1, MASK_CHANNELS // max(self.config.mask_layers))
+        for some, numbers in zip(boxes.split(most), classes.split(most)):
             if len(some):
                 x = heads.mask_head(heads.mask_roi_pool(own, [some], [(0, 0)]))
-                parts.append(_masks_of(heads.mask_predictor, x, numbers))
+                parts.append(filler(x, numbers))
         return torch.cat(parts)
 
     def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -350,23 +364,6 @@ class MaskRCNN(nn.Module):
         # the anchor generator reads only the shape of the batch; an expanded scalar costs no memory
         shape = first.new_zeros(()).expand(len(first), 1, *size)
         return ImageList(shape, [size] * len(first))
-
-
-def _masks_of(predictor: MaskRCNNPredictor, x: Tensor, classes: Tensor) -> Tensor:
-    """What ``predictor`` says of each box for its own class: float32 (N, 2 · Y, 2 · X) in [0, 1].
-
-    A transposed convolution of kernel 2 and stride 2 gives each cell four new ones that share nothing with others: it
-    is a 1 × 1 convolution to four times the channels, which is faster, and only one class's mask is worked out.
-    """
-    up, last = predictor.conv5_mask, predictor.mask_fcn_logits
-    inputs, outputs = up.weight.shape[:2]
-    weight = up.weight.permute(2, 3, 1, 0).reshape(4 * outputs, inputs, 1, 1)
-    four = F.relu_(F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), up.bias.repeat(4)))
-    count, _, height, width = four.shape
-    own = last.weight[classes].reshape(count, outputs, 1)
-    cells = four.permute(0, 2, 3, 1).reshape(count, -1, outputs)
-    logits = torch.baddbmm(last.bias[classes].reshape(count, 1, 1), cells, own).float()
-    return logits.sigmoid().reshape(count, height, width, 2, 2).transpose(2, 3).reshape(count, 2 * height, 2 * width)
 
 
 def _resnet50_backbone(channels: int, config: MaskRCNNConfig) -> nn.Module:

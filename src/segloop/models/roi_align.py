@@ -131,7 +131,7 @@ class PyramidRoIAlign(nn.Module):
             shape = (len(own), maps[0].shape[1], self.cells, self.cells)
             out = torch.empty(shape, dtype=maps[0].dtype, device=maps[0].device, memory_format=torch.channels_last)
             for index, pooled in found:
-                out = out.index_copy(0, index, pooled)
+                out.index_copy_(0, index, pooled)
             parts.append(out)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
