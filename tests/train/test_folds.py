@@ -16,6 +16,7 @@ from segloop.labels import Task
 from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.unet import FAMILY
+from segloop.train.checkpoint import Checkpoint
 from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events
 from segloop.train.folds import find_folds, minutes_left
 from segloop.train.lineage import is_known, learned_by
@@ -115,7 +116,7 @@ def test_one_region_is_scored_and_all_of_it_learned(tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     plan = plan_finetuning(training_set, 2, 0, 0.25, 1)
     assert (plan.folds, plan.train_regions, plan.held_out_regions) == (2, 1, 0)
-    assert "One region has objects" in plan.missing[0]
+    assert "One region only has objects" in plan.missing[0]
 
 
 def test_all_trainings_together_keep_to_the_minutes(tmp_path: Path) -> None:
@@ -151,3 +152,19 @@ def test_copies_of_an_image_are_not_on_both_sides(tmp_path: Path) -> None:
     train, held_out = split_regions(find_regions(more, 2, 0), 0.4)
     assert len(train) + len(held_out) == 6 and held_out
     assert not {r.entry.hashes["images"] for r in train} & {r.entry.hashes["images"] for r in held_out}
+
+
+def test_resumed_it_is_scored_as_without_the_interruption(tmp_path: Path) -> None:
+    training_set, kept = one_region(tmp_path, FOUR), []
+
+    class Keeper:
+        def last(self) -> Checkpoint | None:
+            return kept[0] if kept else None
+
+        def keep(self, checkpoint: Checkpoint) -> None:
+            kept.append(checkpoint)
+
+    whole = drain(finetune_events(unet(), training_set, QUICK, keeper=Keeper()))
+    resumed = drain(finetune_events(unet(), training_set, QUICK, keeper=Keeper()))
+    assert len(kept) == 5  # three epochs, then the last two again
+    assert (resumed.after, resumed.gain_error, resumed.folds) == (whole.after, whole.gain_error, 2)

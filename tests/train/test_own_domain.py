@@ -55,8 +55,8 @@ def test_bundled_models_know_their_own_domain(name: str, least: float) -> None:
     spec = model.spec
     score = own.score(model, Device.CPU)
     assert score.value > least and len(score.regions) == 8 and model.spec == spec
-    # at the own scale, whatever scale the model was taught since
-    model.spec = replace(spec, zoom=2.0)
+    # at the own scale, whatever scale and size of objects the model was taught since
+    model.spec = replace(spec, zoom=2.0, object_size=60.0)
     assert own.score(model, Device.CPU).value == score.value and model.spec.zoom == 2.0
 
 

@@ -27,6 +27,9 @@ SOURCE = "BBBC038"
 OWN_ZOOM = 1.0
 """Network pixels per image pixel of the own domain's images, whatever scale other images are learned at."""
 
+OWN_SIZE = 19.4
+"""Typical diameter of their objects in pixels, as the bundled models' model.json says, whatever size others have."""
+
 NOTHING = HeldOutScores(())
 
 
@@ -124,7 +127,8 @@ class OwnDomain:
             )
             for own in scored_images()
         ]
-        model.spec = replace(spec, zoom=OWN_ZOOM)
+        # by the size of the objects that are learned, small ones here would be taken for dirt
+        model.spec = replace(spec, zoom=OWN_ZOOM, object_size=OWN_SIZE)
         try:
             return score_model(model, regions, label_translation(spec, Task.INSTANCE), device)
         finally:

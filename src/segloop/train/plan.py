@@ -158,8 +158,8 @@ def _missing(
         missing.append("Nothing can be held out, so the new model cannot be scored: review a second region.")
     elif folds:
         missing.append(
-            "One region has objects, so part of the time goes into two more trainings, on a half of it each, to score "
-            "them in the other half: review a second region."
+            "One region only has objects: it is scored by cross-validation, which takes a third of the time and says "
+            "little. Review a second region."
         )
     elif len(judged) == 1:
         missing.append("One region only is held out, so the score will be uncertain: review some more.")
