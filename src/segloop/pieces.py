@@ -13,6 +13,9 @@ from segloop.packing import Packed
 NEVER = 256
 """The level of seeds of a piece that has none."""
 
+SHUT, FOREGROUND = 1, 2
+"""Kinds of pixels while a piece is parted; 0 is neither."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
@@ -145,10 +148,10 @@ def part_pieces(pixels, starts, boxes, shape, which, levels, limit, inside, back
             q = (z - z0 + deep) * sheet + (y - y0 + 1) * row + x - x0 + 1
             place[i] = q
             if shut[pixel]:
-                kind[q] = 2
+                kind[q] = SHUT
             else:
                 value[q] = inside[pixel]
-                kind[q] = 1 if background[pixel] < limit else 0
+                kind[q] = FOREGROUND if background[pixel] < limit else 0
         begun = count
         # seeds, in the order of their first pixels
         for i in range(n):
@@ -156,42 +159,25 @@ def part_pieces(pixels, starts, boxes, shape, which, levels, limit, inside, back
             if value[q] < levels[k] or label[q] != 0:
                 continue
             count += 1
-            label[q] = count
-            stack[0], top = q, 1
-            while top:
-                top -= 1
-                q = stack[top]
-                for side in range(low, high):
-                    other = q + steps[side]
-                    if value[other] >= levels[k] and label[other] == 0:
-                        label[other] = count
-                        stack[top] = other
-                        top += 1
+            label[q], stack[0] = count, q
+            _spread(label, value, levels[k], stack, 1, steps[low:high])
         seeds = count - begun
         if seeds == 1:
             # all foreground around it is its own, in whatever order
             top = 0
             for i in range(n):
                 q = place[i]
-                if label[q] and kind[q] != 1:
+                if label[q] and kind[q] != FOREGROUND:
                     label[q] = 0
                 elif label[q]:
                     stack[top] = q
                     top += 1
-            while top:
-                top -= 1
-                q = stack[top]
-                for side in range(low, high):
-                    other = q + steps[side]
-                    if kind[other] == 1 and label[other] == 0:
-                        label[other] = count
-                        stack[top] = other
-                        top += 1
+            _spread(label, kind, FOREGROUND, stack, top, steps[low:high])
         elif seeds > 1:
             following = np.full(size, -1, np.int32)
             level = 0
             for i in range(n):
-                if label[place[i]] and kind[place[i]] != 1:
+                if label[place[i]] and kind[place[i]] != FOREGROUND:
                     label[place[i]] = 0
             for i in range(n):
                 q = place[i]
@@ -199,7 +185,7 @@ def part_pieces(pixels, starts, boxes, shape, which, levels, limit, inside, back
                     continue
                 is_open = False
                 for side in range(low, high):
-                    is_open |= kind[q + steps[side]] == 1 and label[q + steps[side]] == 0
+                    is_open |= kind[q + steps[side]] == FOREGROUND and label[q + steps[side]] == 0
                 if is_open:
                     here = value[q]
                     if head[here] < 0:
@@ -216,7 +202,7 @@ def part_pieces(pixels, starts, boxes, shape, which, levels, limit, inside, back
                 head[level] = following[q]
                 for side in range(low, high):
                     other = q + steps[side]
-                    if kind[other] != 1 or label[other] != 0:
+                    if kind[other] != FOREGROUND or label[other] != 0:
                         continue
                     label[other] = label[q]
                     here = value[other]
@@ -229,20 +215,11 @@ def part_pieces(pixels, starts, boxes, shape, which, levels, limit, inside, back
         # foreground without a seed
         for i in range(n):
             q = place[i]
-            if kind[q] != 1 or label[q] != 0:
+            if kind[q] != FOREGROUND or label[q] != 0:
                 continue
             count += 1
-            label[q] = count
-            stack[0], top = q, 1
-            while top:
-                top -= 1
-                q = stack[top]
-                for side in range(low, high):
-                    other = q + steps[side]
-                    if kind[other] == 1 and label[other] == 0:
-                        label[other] = count
-                        stack[top] = other
-                        top += 1
+            label[q], stack[0] = count, q
+            _spread(label, kind, FOREGROUND, stack, 1, steps[low:high])
         while count > len(found):
             found = np.concatenate((found, np.zeros_like(found)))
         for number in range(begun, count):
@@ -259,10 +236,24 @@ def part_pieces(pixels, starts, boxes, shape, which, levels, limit, inside, back
             own[3] += 255 - background[pixel]
             if label[q] > begun + seeds:
                 for side in range(low, high):
-                    if kind[q + steps[side]] == 2:
+                    if kind[q + steps[side]] == SHUT:
                         own[4] = 1
         at += n
     return objects, found[:count]
+
+
+@compiled
+def _spread(label, field, least, stack, top, steps):  # type: ignore[no-untyped-def]
+    """Give the number of the pixels on the stack, ``top`` of them, to all around them where a field is large enough."""
+    while top:
+        top -= 1
+        q = stack[top]
+        for step in steps:
+            other = q + step
+            if field[other] >= least and label[other] == 0:
+                label[other] = label[q]
+                stack[top] = other
+                top += 1
 
 
 @compiled
