@@ -5,6 +5,7 @@ from __future__ import annotations
 import napari
 import napari.layers
 import numpy as np
+from napari.utils.events import EventEmitter
 
 from segloop._napari import features
 from segloop._napari.layers import Placement, plane_on_screen
@@ -41,6 +42,21 @@ def take_brush(viewer: napari.Viewer, layer: napari.layers.Labels) -> None:
     step = float(np.abs(layer.scale[-1])) * viewer.scene.camera.zoom
     layer.brush_size = int(np.clip(round(BRUSH / max(step, 1e-6)), 1, 40))
     layer.mode = "paint"
+
+
+def strokes_of(layer: napari.layers.Labels) -> tuple[EventEmitter, ...]:
+    """Return the events that tell of something painted, by whatever tool."""
+    return layer.events.paint, layer.events.labels_update, layer.events.set_data
+
+
+def drop_class(layer: napari.layers.Labels, number: int) -> None:
+    """Take all strokes of a class away, and count those after it anew; this cannot be undone."""
+    table = np.arange(256, dtype=np.uint8)
+    table[number + 1] = 0
+    table[number + 2 :] -= 1
+    # new data begin a new history: what was done before cannot be undone with other numbers
+    layer.data = table[layer.data]
+    layer._reset_history()
 
 
 def _name(image: napari.layers.Image) -> str:

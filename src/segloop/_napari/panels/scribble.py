@@ -47,6 +47,18 @@ class ClassList(QWidget):
         """The names as they are shown."""
         return tuple(editor.text().strip() for _, editor in self.rows)
 
+    @property
+    def current(self) -> int:
+        """The number of the one being painted."""
+        return self._group.checkedId()
+
+    def problem(self) -> str:
+        """Say why no model could learn classes of these names; "" if one can."""
+        names = self.names()
+        if not all(names):
+            return "Every class needs a name."
+        return "" if len(set(names)) == len(names) else "Two classes have the same name; each needs one of its own."
+
     def edit(self, number: int) -> None:
         """Put the cursor into a name, to be replaced."""
         editor = self.rows[number][1]

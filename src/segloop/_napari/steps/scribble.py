@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.layers
-import numpy as np
 
 from segloop._napari import scribble_work as work
 from segloop._napari.jobs import Job, in_words
@@ -21,7 +20,14 @@ from segloop._napari.layers import (
     visible_part,
 )
 from segloop._napari.panels.scribble import MOST_CLASSES, ScribblePanel
-from segloop._napari.scribble_layers import PredictionLayer, find_scribbles, new_scribbles, take_brush
+from segloop._napari.scribble_layers import (
+    PredictionLayer,
+    drop_class,
+    find_scribbles,
+    new_scribbles,
+    strokes_of,
+    take_brush,
+)
 from segloop._napari.scribble_points import PaintedPoints
 from segloop._napari.steps.finetune import FinetuneStep
 from segloop._napari.steps.step import Step, guarded, timer
@@ -185,9 +191,8 @@ class ScribbleStep(Step):
         self._begin_with(model, int(layer.data.max(initial=0)))
         name = layer.name.replace("scribbles", "live prediction")
         self.prediction = PredictionLayer(self.viewer, self.session, place, layer, name)
-        layer.events.paint.connect(self._on_stroke)
-        layer.events.labels_update.connect(self._on_stroke)
-        layer.events.set_data.connect(self._on_stroke)
+        for changed in strokes_of(layer):
+            changed.connect(self._on_stroke)
         layer.events.selected_label.connect(self._on_selected)
         take_brush(self.viewer, layer)
         layer.selected_label = 1
@@ -223,9 +228,8 @@ class ScribbleStep(Step):
         self.layer = self.prediction = self._live = self._painted = self._image = None
         self._again = False
         if layer is not None:
-            layer.events.paint.disconnect(self._on_stroke)
-            layer.events.labels_update.disconnect(self._on_stroke)
-            layer.events.set_data.disconnect(self._on_stroke)
+            for changed in strokes_of(layer):
+                changed.disconnect(self._on_stroke)
             layer.events.selected_label.disconnect(self._on_selected)
         if painted is not None:
             painted.close()
@@ -251,13 +255,7 @@ class ScribbleStep(Step):
             self.panel.classes.show_classes(self.classes, number - 1)
 
     def _on_names(self) -> None:
-        self.panel.reason.show_text(self._name_problem())
-
-    def _name_problem(self) -> str:
-        names = self.classes
-        if not all(names):
-            return "Every class needs a name."
-        return "" if len(set(names)) == len(names) else "Two classes have the same name; each needs one of its own."
+        self.panel.reason.show_text(self.panel.classes.problem())
 
     @guarded
     def add_class(self) -> None:
@@ -273,7 +271,7 @@ class ScribbleStep(Step):
     @guarded
     def remove_class(self) -> None:
         """Remove the class being painted, and what was painted of it."""
-        number = next(n for n, (swatch, _) in enumerate(self.panel.classes.rows) if swatch.isChecked())
+        number = self.panel.classes.current
         names = [name for n, name in enumerate(self.classes) if n != number]
         if self.layer is not None and number != self._doomed and bool((self.layer.data == number + 1).any()):
             # it cannot be undone: the numbers of the other classes change with it
@@ -283,12 +281,7 @@ class ScribbleStep(Step):
             return
         self._doomed = None
         if self.layer is not None:
-            table = np.arange(256, dtype=np.uint8)
-            table[number + 1] = 0
-            table[number + 2 :] -= 1
-            # new data begin a new history: what was done before cannot be undone with other numbers
-            self.layer.data = table[self.layer.data]
-            self.layer._reset_history()
+            drop_class(self.layer, number)
         self.panel.classes.show_classes(names, min(number, len(names) - 1))
         self._on_class(min(number, len(names) - 1))
         self._after_stroke.start()
@@ -398,7 +391,7 @@ class ScribbleStep(Step):
         image_layer = self._image() if self._image is not None else None
         if self.layer is None or image_layer is None:
             return
-        if problem := self._name_problem():
+        if problem := self.panel.classes.problem():
             raise LabelsError(problem)
         if self.finetune.job is not None:
             raise TrainingError("a training is under way; wait until it ends, or stop it, then try again")
