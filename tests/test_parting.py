@@ -12,7 +12,7 @@ from segloop.matching import match
 from segloop.parting import SEED, Parting, part
 
 
-def blockwise(scores: np.ndarray, block: int, margin: int = 16) -> tuple[np.ndarray, Parting]:
+def blockwise(scores: np.ndarray, block: int, margin: int = 16, threads: int = 1) -> tuple[np.ndarray, Parting]:
     """Part scores (2, ...) by blocks; nothing larger than a block with its margin is read."""
     shape = scores.shape[1:]
 
@@ -21,7 +21,7 @@ def blockwise(scores: np.ndarray, block: int, margin: int = 16) -> tuple[np.ndar
         assert all(side.stop - side.start <= block + 2 * margin for side in region)
         return scores[(slice(None), *region)]
 
-    parting = Parting(read, shape, block, margin)
+    parting = Parting(read, shape, block, margin, threads)
     assert len(list(parting.survey())) == len(parting)
     labels = np.full(shape, 2**32 - 1, np.uint32)
     for region, own in parting.blocks():
@@ -46,6 +46,16 @@ def test_any_block_size_gives_the_same_labels(block: int, seed: int) -> None:
     expected = part(*scores)
     assert expected.max() > 300
     assert np.array_equal(blockwise(scores, block)[0], expected)
+
+
+@pytest.mark.parametrize("threads", (2, 5))
+def test_any_number_of_threads_gives_the_same_labels(threads: int) -> None:
+    scores = nuclei((200, 311), 3)
+    expected, alone = blockwise(scores, 50)
+    labels, parting = blockwise(scores, 50, threads=threads)
+    assert np.array_equal(labels, expected) and labels.max() > 50
+    for name in ("area", "score", "centroid", "bbox"):
+        assert np.array_equal(getattr(parting.table(), name), getattr(alone.table(), name)), name
 
 
 def test_as_the_watershed_of_the_whole_plane() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +14,9 @@ from report import table
 from sections.maskrcnn import STARDIST
 from timing import Seconds, interleaved, timed
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import segloop
+from segloop.models.inference import inference_copy
 
 
 def measure(setup: Setup) -> dict[str, Any]:
@@ -87,32 +86,13 @@ def cut_tiles(image: np.ndarray, count: int, shape: tuple[int, ...], channels: i
     return tiles
 
 
-def fold_norms(module: nn.Module) -> nn.Module:
-    """Return a copy for inference with each batch norm folded into the convolution before it, channels last."""
-
-    def fold(parent: nn.Module) -> None:
-        before: tuple[str, nn.Module] | None = None
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and before is not None and isinstance(before[1], nn.Conv2d):
-                setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
-                setattr(parent, name, nn.Identity())
-            else:
-                fold(child)
-            before = (name, child)
-
-    folded = copy.deepcopy(module).eval()
-    fold(folded)
-    return folded.to(memory_format=torch.channels_last)
-
-
 def _bare(module: nn.Module, tiles: list[Tensor], dtype: torch.dtype) -> Callable[[], Seconds]:
-    """The network alone, one tile after another, on pixels that are ready in its precision and layout."""
-    network = fold_norms(module).to(dtype)
-    ready = [tile.to(dtype) for tile in tiles]
+    """The network alone as SegLoop runs it, one tile after another, on pixels that are ready in its layout."""
+    network = inference_copy(module, dtype)
 
     def work() -> None:
         with torch.inference_mode():
-            for tile in ready:
+            for tile in tiles:
                 network(tile)
 
     return lambda: timed(work)

@@ -13,8 +13,11 @@ the border class is a few pixels wide. Foreground that no seed reaches within th
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -24,6 +27,7 @@ from segloop.compiled import compiled
 
 Read = Callable[[tuple[slice, ...]], np.ndarray]
 Region = tuple[slice, ...]
+Result = TypeVar("Result")
 
 HALF = 128
 """Scores in 255ths from here on are more than one half."""
@@ -75,10 +79,12 @@ class Parting:
         Side of a block in pixels, along Y and X and, in volumes, Z.
     margin : int
         What is read around a block; at most ``block``.
+    threads : int
+        Blocks worked on at once; the result does not depend on it. ``read`` is called by one thread at a time.
     """
 
-    def __init__(self, read: Read, shape: Sequence[int], block: int = 1024, margin: int = 32) -> None:
-        self._ndim = len(shape)
+    def __init__(self, read: Read, shape: Sequence[int], block: int = 1024, margin: int = 32, threads: int = 1) -> None:
+        self._ndim, self._threads = len(shape), threads
         self._read_region = read
         # planes are volumes of depth 1
         self._shape = (1,) * (3 - self._ndim) + tuple(shape)
@@ -103,13 +109,11 @@ class Parting:
         links: tuple[list[np.ndarray], list[np.ndarray]] = [], []
         seeded: list[np.ndarray] = []
         counts = [0, 0]
-        for region in self._regions:
-            inside, background = self._read(region)
-            both = [ndimage.label(where)[0] for where in (inside >= SEED, background < HALF)]
+        for number, (both, held, places) in enumerate(self._ahead(self._regions, _labelled)):
+            region = self._regions[number]
             self._bases.append((counts[0], counts[1]))
-            seeded.append(np.unique(both[1][(both[0] > 0) & (both[1] > 0)]) + (counts[1] - 1))
-            for kind, labels in enumerate(both):
-                first = _first_pixels(labels)
+            seeded.append(held + (counts[1] - 1))
+            for kind, (labels, first) in enumerate(zip(both, places)):
                 firsts[kind].append(self._flat(region, np.unravel_index(first, labels.shape)))
                 labels[labels > 0] += counts[kind]
                 counts[kind] += len(first)
@@ -132,8 +136,10 @@ class Parting:
 
     def blocks(self) -> Iterator[tuple[Region, np.ndarray]]:
         """Flood block by block; yields its region and its labels, uint32: 1…N in the order of first seed pixels."""
-        for number, region in enumerate(self._regions):
-            labels = self._part(region, *self._bases[number])
+        windows = [self._window(region) for region in self._regions]
+        for number, (labels, background) in enumerate(self._ahead(windows, self._part)):
+            region = self._regions[number]
+            _measure(labels, background, np.array([side.start for side in region]), self._sums, self._bounds)
             yield region[3 - self._ndim :], labels.reshape([n.stop - n.start for n in region[3 - self._ndim :]])
 
     def table(self) -> PartedTable:
@@ -149,13 +155,34 @@ class Parting:
             bbox=np.concatenate([bounds[:, first:3], bounds[:, 3 + first :]], axis=1),
         )
 
-    def _part(self, region: Region, seed_base: int, piece_base: int) -> np.ndarray:
-        window = tuple(
+    def _ahead(
+        self, windows: Sequence[Region], work: Callable[[int, np.ndarray, np.ndarray], Result]
+    ) -> Iterator[Result]:
+        """What ``work`` returns for the number of each block and what is read in its window, in order."""
+        if min(self._threads, len(windows)) < 2:
+            yield from (work(number, *self._read(window)) for number, window in enumerate(windows))
+            return
+        flying: deque[Future[Result]] = deque()
+        with ThreadPoolExecutor(self._threads, "segloop-parting") as pool:
+            for number, window in enumerate(windows):
+                flying.append(pool.submit(work, number, *self._read(window)))
+                if len(flying) > self._threads:
+                    yield flying.popleft().result()
+            while flying:
+                yield flying.popleft().result()
+
+    def _window(self, region: Region) -> Region:
+        """What is read for a block."""
+        return tuple(
             slice(max(0, side.start - self._margin), min(n, side.stop + self._margin))
             for side, n in zip(region, self._shape)
         )
+
+    def _part(self, number: int, inside: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of a block, uint32, and its background scores; given those of its window."""
+        region, (seed_base, piece_base) = self._regions[number], self._bases[number]
+        window = self._window(region)
         own = tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, window))
-        inside, background = self._read(window)
         mask = background < HALF
         seeds, count = ndimage.label(inside >= SEED)
         numbers = self._numbers(region, window, own, seeds, int(count), seed_base)
@@ -165,9 +192,7 @@ class Parting:
         if left.any():
             pieces = ndimage.label(mask[own])[0]
             flooded[left] = 1 + len(self._seeds.first) + self._pieces.place[piece_base - 1 + pieces[left]]
-        first = np.array([side.start for side in region])
-        _measure(flooded, np.ascontiguousarray(background[own]), first, self._sums, self._bounds)
-        return flooded
+        return flooded, np.ascontiguousarray(background[own])
 
     def _numbers(
         self, region: Region, window: Region, own: Region, seeds: np.ndarray, count: int, base: int
@@ -274,6 +299,15 @@ def part(inside: np.ndarray, background: np.ndarray) -> np.ndarray:
     ((_, labels),) = parting.blocks()
     numbered: np.ndarray = parting.table().numbers(1)[labels]
     return numbered
+
+
+def _labelled(
+    number: int, inside: np.ndarray, background: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Seeds and pieces of foreground of a block, the pieces that hold a seed, and the first pixels of both kinds."""
+    seeds, pieces = (ndimage.label(where)[0] for where in (inside >= SEED, background < HALF))
+    held = np.unique(pieces[(seeds > 0) & (pieces > 0)])
+    return [seeds, pieces], held, [_first_pixels(seeds), _first_pixels(pieces)]
 
 
 def _first_pixels(labels: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 
 from segloop.candidates import Candidates, Chosen, ClassScores
 from segloop.canvas import is_large, new_canvas
@@ -225,7 +226,7 @@ class ClassStitcher:
                 background = np.where(scores.any(axis=0), scores[0], 255).astype(np.uint8)
                 return np.stack([scores[1], background])
 
-            parting = Parting(read, self._plan.shape, BLOCKS[len(self._plan.shape)])
+            parting = Parting(read, self._plan.shape, BLOCKS[len(self._plan.shape)], threads=torch.get_num_threads())
             for _ in parting.survey():
                 pass
             regions = []
