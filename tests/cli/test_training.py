@@ -71,6 +71,19 @@ def test_a_model_that_got_worse_is_saved_only_on_demand(keep, folders, unet, run
     assert bool([info for info in list_models() if info.name == "mine"]) is keep
 
 
+def test_a_cross_validated_model_is_saved_and_its_score_is_called_so(folders, unet, run, monkeypatch):
+    images, labels = folders
+
+    def learned(model, *others):
+        return Worse(model, folds=2, improved=True)
+        yield
+
+    monkeypatch.setattr("segloop.cli.training.finetune_events", learned)
+    ran = run("finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "mine")
+    assert ran.code == 0 and "cross-validated on halves of the one region: before 0.800, after 0.700" in ran.out
+    assert "no better score shows what it learned" in ran.out and "saved as mine" in ran.out
+
+
 @pytest.mark.parametrize("score, is_told", [(0.01, True), (0.2, False), (float("nan"), False)])
 def test_a_model_that_finds_next_to_nothing_is_saved_with_a_warning(score, is_told, folders, run, monkeypatch):
     images, labels = folders

@@ -67,6 +67,8 @@ def finish(
         return
     if not result.improved:
         print_line("the new model is not better than the old one")
+    elif result.folds and result.after <= result.before:
+        print_line("no better score shows what it learned, and none that it is worse; label a second region")
     print_line(f"saved as {name}, version {result.model.spec.version}: segloop segment ... --model {name}")
 
 
