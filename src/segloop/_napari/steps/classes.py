@@ -23,7 +23,7 @@ class ClassThresholdStep(LiveStep[LiveClassLayer]):
 
     def show_live(self, live: LiveClassLayer) -> None:
         """Show where the threshold of a layer is."""
-        self.panel.show_threshold(live.live.threshold)
+        self.panel.show_threshold(live.live.threshold, live.start)
         self._count(live)
 
     def chosen(self, live: LiveClassLayer) -> dict[str, Any]:
@@ -48,4 +48,4 @@ class ClassThresholdStep(LiveStep[LiveClassLayer]):
 
     def _count(self, live: LiveClassLayer) -> None:
         data = live.layer.data
-        self.panel.show_share(np.count_nonzero(data) / max(1, data.size))
+        self.panel.show_count(f"{np.count_nonzero(data) / max(1, data.size):.1%} is not background")
