@@ -142,6 +142,7 @@ class LiveParts:
         turning = turning_levels(pieces.pixels, pieces.starts, pieces.boxes, pieces.shape, inside)
         self._pieces, self._turning = pieces.packed(), Packed.of(turning)
         self._guarded, self._stale = np.zeros(len(pieces), bool), np.zeros(len(pieces), bool)
+        self._is_shut = False
         self._held: frozenset[int] = frozenset()
         self._exceptions: dict[int, np.ndarray] = {}
         self._next = int(labels.max(initial=0)) + 1
@@ -211,6 +212,10 @@ class LiveParts:
         held : labels
             Numbers of those objects, and others that are not to be used.
         """
+        if shut is None and not self._is_shut:
+            self._held = frozenset(held)
+            return
+        self._is_shut = shut is not None
         now = self._working
         last, now.shut = now.shut, np.zeros(now.inside.size, bool) if shut is None else shut.reshape(-1)
         self._stale |= now.pieces.of(now.shut != last)
