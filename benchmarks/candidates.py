@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +24,26 @@ from typing import Any
 import numpy as np
 from field import build_field
 
-JUMPS = {"score": (5, 95, 30, 31, 32, 50), "overlap": (0, 100, 20, 21, 40), "min_area": (200, 0, 50, 51, 8)}
+JUMPS = {
+    "score": (5, 95, 30, 31, 32, 50),
+    "overlap": (0, 100, 20, 21, 40),
+    "min_area": (200, 0, 50, 51, 8),
+    "outline": (10, 90, 40, 41, 50),
+}
+PART_JUMPS = {
+    "foreground": (5, 95, 40, 41, 50),
+    "seeds": (50, 100, 80, 81, 75),
+    "min_area": (200, 0, 50, 51, 8),
+}
+
+
+PATIENCE = 600
+"""Seconds that any one job may take."""
+
+
+def tell(text: str) -> None:
+    """Say how far it is."""
+    print(f"{time.process_time():.0f} s of the processor: {text}", file=sys.stderr, flush=True)
 
 
 def more_candidates(found: Any, count: int) -> Any:
@@ -91,8 +111,11 @@ def measure(data: Path, count: int) -> dict[str, Any]:
     viewer.window.add_dock_widget(dock, name="SegLoop")
 
     def wait_until(done: Callable[[], bool]) -> None:
+        start = time.monotonic()
         while not done():
             QTest.qWait(20)
+            if time.monotonic() - start > PATIENCE:
+                raise TimeoutError(f"nothing came of it in {PATIENCE} s: {dock.status.text()}")
 
     def drawn() -> None:
         QApplication.processEvents()
@@ -102,6 +125,7 @@ def measure(data: Path, count: int) -> dict[str, Any]:
     viewer.add_image(field.image, name="field")
     dock.segment_step.run()
     wait_until(lambda: dock.segment_step.job is None)
+    tell("segmented")
     layer = dock.correct_step.labels
     before = dock.session.live[layer]
     found = more_candidates(before.live.candidates, count)
@@ -122,6 +146,7 @@ def measure(data: Path, count: int) -> dict[str, Any]:
     dock.thresholds.score.setValue(49)  # everything compiled and loaded
     QTest.qWait(1500)
 
+    tell("sliders")
     for name, places in JUMPS.items():
         slider = getattr(dock.thresholds, name)
         for place in places:
@@ -133,6 +158,7 @@ def measure(data: Path, count: int) -> dict[str, Any]:
     dock.threshold_step.finish()
     QTest.qWait(500)
 
+    tell("pointing")
     step = dock.adding_step
     dock.candidate_tools.pick.click()
     rng = np.random.default_rng(0)
@@ -165,6 +191,7 @@ def measure(data: Path, count: int) -> dict[str, Any]:
         drawn()
     dock.threshold_step.finish()
 
+    tell("boxes")
     dock.candidate_tools.prompt.click()
     start = time.perf_counter()
     wait_until(lambda: step.job is None)
@@ -176,6 +203,8 @@ def measure(data: Path, count: int) -> dict[str, Any]:
         corners = np.array([[y0, x0], [y1, x1]], float) - 0.5
         watch.time("box", lambda corners=corners: step._on_box(corners))
         drawn()
+    dock.candidate_tools.prompt.click()
+    parted = measure_parts(dock, watch, wait_until, drawn)
     image_bytes = field.image.nbytes
     report = {
         "candidates": len(found),
@@ -183,10 +212,34 @@ def measure(data: Path, count: int) -> dict[str, Any]:
         "kept_bytes": live.nbytes,
         "kept_share_of_image": round(live.nbytes / image_bytes, 2),
         "looking_at_the_field_s": round(looked, 2),
+        **parted,
         "times": watch.summary(),
     }
     viewer.close()
     return report
+
+
+def measure_parts(
+    dock: Any, watch: Watch, wait_until: Callable[..., None], drawn: Callable[[], None]
+) -> dict[str, Any]:
+    """The same sliders for objects that are parted from a U-Net's classes."""
+    tell("parted objects")
+    dock.session.choose_model("nuclei-unet")
+    dock.segment.form.fields["instances"].editor.setChecked(True)
+    dock.segment_step.run()
+    wait_until(lambda: dock.segment_step.job is None)
+    layer = dock.correct_step.labels
+    live, first = dock.session.live_parts[layer].live, layer.data.copy()
+    for name, places in PART_JUMPS.items():
+        slider = getattr(dock.part_thresholds, name)
+        for place in places:
+            watch.time(f"parted: {name}", lambda slider=slider, place=place: slider.setValue(place))
+            drawn()
+        watch.time("parted: settle", dock.part_threshold_step.finish)
+    dock.part_thresholds.reset.click()
+    restored = bool(np.array_equal(layer.data, first))
+    dock.part_threshold_step.finish()
+    return {"parted_objects": int(first.max()), "parted_restored": restored, "parted_kept_bytes": live.nbytes}
 
 
 def live_read(dock: Any, layer: Any, mask: Any) -> np.ndarray:
@@ -199,10 +252,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--candidates", type=int, default=4000)
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["SEGLOOP_HOME"] = home
-        print(json.dumps(measure(arguments.data, arguments.candidates), indent=2))
+        report = json.dumps(measure(arguments.data, arguments.candidates), indent=2)
+    print(report)
+    if arguments.json:
+        arguments.json.write_text(report + "\n")
 
 
 if __name__ == "__main__":
