@@ -100,6 +100,8 @@ def test_the_loop(make_napari_viewer, qtbot, tmp_path, errors):
     np.testing.assert_array_equal(labels.features["area"], areas)
     scores = instance_scores(load_reference("large-nuclei").data, labels.data)
     assert scores.f1(0.5) > 0.5
+    # no key and no stroke changes an object that nobody chose
+    assert labels.selected_label == found + 1
 
     # correct: a new object with the brush
     person.go_to("Correct")

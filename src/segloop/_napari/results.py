@@ -137,6 +137,10 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
         provenance=segmented.provenance,
     )
     layer.metadata["segloop"] = segmented.provenance
+    if not classes:
+        # napari selects number 1: a key would delete, and a stroke would enlarge, an object that nobody chose
+        free = int(segmented.table["label"].max()) + 1 if len(segmented.table) else 1
+        layer.selected_label = min(free, int(np.iinfo(layer.data.dtype).max))
     if before := session.live.pop(layer, None):
         before.close()
     if segmented.live is not None:

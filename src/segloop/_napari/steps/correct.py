@@ -168,6 +168,8 @@ class CorrectStep(Step):
             parts += [f"score {score:.2f}"] if np.isfinite(score) else []
             parts += [f"{values['area']:.0f} pixels"] if "area" in values else []
             parts += [str(values["origin"])] if values.get("origin") else []
+        elif ledger is not None and len(numbers) == 1 and self.session.origins[layer].task == "instance":
+            parts.append("free, for a new object")
         self.panel.object_text.show_text(" · ".join(parts))
 
 
