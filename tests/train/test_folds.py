@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from segloop.corrections import TrainingSet
@@ -150,8 +151,24 @@ def test_copies_of_an_image_are_not_on_both_sides(tmp_path: Path) -> None:
         other, found = scene(FOUR[: 2 + number % 3])
         more.add(Image(other, "YX"), found, key=str(number))
     train, held_out = split_regions(find_regions(more, 2, 0), 0.4)
-    assert len(train) + len(held_out) == 6 and held_out
+    # three images, two of each: what is held out is scored once
+    assert 2 * len(held_out) + len(train) == 6 and held_out
     assert not {r.entry.hashes["images"] for r in train} & {r.entry.hashes["images"] for r in held_out}
+    plan = plan_finetuning(more, 2, 0, 0.25, 1)
+    assert plan.held_out_regions == 1 and any("One region only is held out" in what for what in plan.missing)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_that_overlap_are_learned_and_scored_as_one_region(seed: int, tmp_path: Path) -> None:
+    image, labels = scene(FOUR)
+    training_set = TrainingSet(tmp_path, Task.INSTANCE, ("cell",))
+    upper = np.zeros(labels.shape, bool)
+    upper[:48] = True
+    training_set.add(Image(image, "YX"), labels, upper, key="upper")
+    training_set.add(Image(image, "YX"), labels, key="whole")
+    result = drain(finetune_events(unet(), training_set, replace(QUICK, seed=seed)))
+    assert result.folds == 2 and math.isfinite(result.after)
+    assert all(epoch.loss > 0 for epoch in result.history)
 
 
 def test_resumed_it_is_scored_as_without_the_interruption(tmp_path: Path) -> None:

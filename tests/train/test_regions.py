@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from segloop.corrections import TrainingSet
 from segloop.image import Image
-from segloop.train.regions import Region, find_regions, iterate_planes, split_regions
+from segloop.train.regions import Region, distinct, find_regions, iterate_planes, split_regions
 
 
 def add(training_set: TrainingSet, shape: tuple[int, ...], axes: str, reviewed: np.ndarray | None = None) -> None:
@@ -118,7 +119,14 @@ def test_planes_in_the_order_of_the_images_blocks() -> None:
 def regions_of(chances: list[float], objects: list[bool] | None = None) -> list[Region]:
     filled = [True] * len(chances) if objects is None else objects
     return [
-        Region(None, (number,), (slice(0, 1), slice(0, 1)), has, chance, (slice(0, 1), slice(0, 1)))
+        Region(
+            SimpleNamespace(id="0001", hashes={"images": "same"}),
+            (number,),
+            (slice(0, 1), slice(0, 1)),
+            has,
+            chance,
+            (slice(0, 1), slice(0, 1)),
+        )
         for number, (chance, has) in enumerate(zip(chances, filled))
     ]
 
@@ -190,3 +198,48 @@ def test_removing_an_entry_leaves_the_others_where_they_were(tmp_path: Path) -> 
     training_set.remove("0003")
     after = places(split_regions(find_regions(training_set, 2, 0), 0.3)[1])
     assert after == {place for place in before if place[0] != "0003"}
+
+
+def add_copies(training_set: TrainingSet, side: int, *reviewed: slice) -> None:
+    """One image under several keys, of which each time other rows are reviewed; objects everywhere."""
+    labels = np.zeros((side, side), np.uint16)
+    for number, (row, column) in enumerate(itertools.product(range(4, side - 12, 24), repeat=2), 1):
+        labels[row : row + 10, column : column + 10] = number
+    for key, rows in enumerate(reviewed):
+        mask = np.zeros(labels.shape, bool)
+        mask[rows] = True
+        image = np.full(labels.shape, side % 251, np.uint8)
+        training_set.add(Image(image, "YX"), labels, mask, key=f"{side}-{key}")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_copies_that_are_reviewed_differently_are_one_place(seed: int, tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path)
+    add_copies(training_set, 96, slice(0, 48), slice(None))
+    regions = find_regions(training_set, 2, seed)
+    assert [region.entry.id for region in distinct(regions)] == ["0002"]
+    assert split_regions(regions, 0.25) == (regions, [])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_that_is_trained_on_is_held_out_of_a_copy(seed: int, tmp_path: Path) -> None:
+    training_set = TrainingSet(tmp_path)
+    add_copies(training_set, 384, slice(0, 200), slice(None), slice(100, 384))
+    add_copies(training_set, 100, slice(None))
+    train, held_out = split_regions(find_regions(training_set, 2, seed), 0.4)
+    assert train and held_out and any(region.objects for region in train)
+    kept_out = np.zeros((384, 384), bool)
+    for region in held_out:
+        if region.entry.id != "0004":
+            kept_out[region.box] = True
+    assert all(kept_out[region.box].mean() <= 0.5 for region in train if region.entry.id != "0004")
+
+
+def test_copies_do_not_make_a_score_more_certain(tmp_path: Path) -> None:
+    single, copied = TrainingSet(tmp_path / "single"), TrainingSet(tmp_path / "copied")
+    for side in (90, 96, 102, 108):
+        add_copies(single, side, slice(None))
+        add_copies(copied, side, *[slice(None)] * 4)
+    once, often = (split_regions(find_regions(each, 2, 0), 0.5) for each in (single, copied))
+    assert {r.chance for r in often[1]} == {r.chance for r in once[1]} and len(often[1]) == len(once[1])
+    assert len(often[0]) == 4 * len(once[0])

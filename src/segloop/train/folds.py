@@ -22,7 +22,7 @@ from segloop.models.protocol import Trainable
 from segloop.train.batches import Draw
 from segloop.train.fit import Fit, FitSettings
 from segloop.train.held_out import HeldOutScores, Score
-from segloop.train.regions import Region, halve
+from segloop.train.regions import Region, distinct, halve
 
 SHARE = 0.25
 """Each of the two short trainings has this share of the steps of the one that counts."""
@@ -49,11 +49,12 @@ class Trial:
 
 def find_folds(training_set: TrainingSet, regions: Sequence[Region]) -> tuple[Fold, ...]:
     """Cut the only region with objects in two; () if there are others, or it cannot be cut."""
-    full = [region for region in regions if region.objects]
     # of copies of an image one is enough
-    if len({region.chance for region in full}) != 1:
+    places = distinct(regions)
+    full = [region for region in places if region.objects]
+    if len(full) != 1:
         return ()
-    others = tuple(region for region in regions if not region.objects and region.chance != full[0].chance)
+    others = tuple(region for region in places if not region.objects)
     halves = halve(training_set, full[0])
     return tuple(Fold((*others, one), (other,)) for one, other in zip(halves, reversed(halves)))
 

@@ -113,10 +113,9 @@ def read_set(
     pixels: list[np.ndarray] = []
     learned, scored_here = _by_place(train), _by_place(held_out)
     # whatever the entry is called: copies of an image must not give away what is kept out of one of them
-    kept_out: dict[tuple[str, tuple[int, ...]], dict[float, Box]] = {}
+    kept_out: dict[tuple[str, tuple[int, ...]], list[Box]] = {}
     for region in held_out:
-        # copies have the same chance: each box once
-        kept_out.setdefault((region.entry.hashes["images"], region.plane), {})[region.chance] = region.box
+        kept_out.setdefault((region.entry.hashes["images"], region.plane), []).append(region.box)
     scoring = set(sorted(held_out, key=lambda region: region.chance)[:MOST_SCORED])
     used = {region.entry.id for region in [*train, *held_out]}
     opened = OpenedEntries(training_set, spec.ndim)
@@ -141,7 +140,7 @@ def read_set(
                         opened.reviewed(entry, plane, own_reviewed),
                         boxes,
                         statistics,
-                        held_out=[*kept_out.get((entry.hashes["images"], plane), {}).values()],
+                        held_out=kept_out.get((entry.hashes["images"], plane), []),
                         zoom=zoom,
                         instances=training_set.task is Task.INSTANCE,
                         object_classes=entry.object_classes,

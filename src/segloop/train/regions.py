@@ -128,17 +128,16 @@ def split_regions(
     A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
     mended: of two or more regions at least one is held out and one is trained on, if possible with objects; no more
     than the share, rounded up, is held out, though chance would have it. ``known`` tells of a region whether the model
-    has learned it before: such are trained on again, as long as there are others to hold out. The same place in two
-    copies of an image counts once, and both go the same way.
+    has learned it before: such are trained on again, as long as there are others to hold out. Places of an image that
+    are in copies, too, count once (see :func:`distinct`).
 
     Returns
     -------
     train, held_out : lists of Region
-        ``held_out`` is empty if there is one region only, or one only that has objects: it is needed to learn from.
+        ``held_out`` has each place once. It is empty if there is one region only, or one only that has objects: it is
+        needed to learn from. What lies mostly in a place that is held out of a copy is in neither.
     """
-    # objects last: they stay where a copy has none
-    different = {region.chance: region for region in sorted(regions, key=lambda region: region.objects)}
-    ordered = sorted(different.values(), key=lambda region: (known(region), region.chance))
+    ordered = sorted(distinct(regions), key=lambda region: (known(region), region.chance))
     full = [region for region in ordered if region.objects]
     if share <= 0 or len(ordered) < 2 or len(full) == 1:
         return list(regions), []
@@ -154,8 +153,57 @@ def split_regions(
     if len(held_out) == len(ordered):
         held_out.remove(ordered[-1])
     chances = {region.chance for region in held_out}
-    train = [region for region in regions if region.chance not in chances]
-    return train, [region for region in regions if region.chance in chances]
+    elsewhere = _Places(held_out)
+    train = [region for region in regions if region.chance not in chances and not elsewhere.hold(region)]
+    if not train or (full and not any(region.objects for region in train)):
+        return list(regions), []
+    return train, [region for region in ordered if region.chance in chances]
+
+
+def distinct(regions: Sequence[Region]) -> list[Region]:
+    """Return each place once, though its image be there in copies: a region with objects, if there is one.
+
+    Copies that are reviewed differently are cut differently: what lies mostly in larger regions of others is left out.
+    """
+    places = _Places()
+    for region in sorted(regions, key=lambda region: (not region.objects, -_size(region.box))):
+        if not places.hold(region):
+            places.add(region)
+    kept = set(places)
+    return [region for region in regions if region in kept]
+
+
+class _Places:
+    """Regions of which each can tell whether a region of a copy of its image lies mostly in it, or in several."""
+
+    def __init__(self, regions: Sequence[Region] = ()) -> None:
+        self._chances: set[float] = set()
+        # those of one entry are disjoint: without copies nothing is compared
+        self._images: dict[tuple[str, tuple[int, ...]], dict[str, list[Region]]] = {}
+        for region in regions:
+            self.add(region)
+
+    def __iter__(self) -> Iterator[Region]:
+        return (region for entries in self._images.values() for own in entries.values() for region in own)
+
+    def add(self, region: Region) -> None:
+        self._chances.add(region.chance)
+        entries = self._images.setdefault((region.entry.hashes["images"], region.plane), {})
+        entries.setdefault(region.entry.id, []).append(region)
+
+    def hold(self, region: Region) -> bool:
+        if region.chance in self._chances:
+            return True
+        entries = self._images.get((region.entry.hashes["images"], region.plane), {})
+        seen = np.zeros([side.stop - side.start for side in region.box], bool)
+        for box in (other.box for name, own in entries.items() if name != region.entry.id for other in own):
+            sides = [(max(0, b.start - a.start), max(0, b.stop - a.start)) for a, b in zip(region.box, box)]
+            seen[tuple(slice(*side) for side in sides)] = True
+        return bool(2 * np.count_nonzero(seen) > seen.size)
+
+
+def _size(box: Box) -> int:
+    return math.prod(side.stop - side.start for side in box)
 
 
 def _finder(labels: np.ndarray, reviewed: np.ndarray, task: Task) -> Callable[[Box], bool]:
