@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from segloop import canvas
-from segloop.canvas import DiskArray, is_large, new_canvas
+from segloop.canvas import DiskArray, DiskBytes, is_large, new_canvas
 from segloop.errors import SegmentError
 from segloop.memory import LARGEST_BATCH, fitting_batch, fitting_side, free_memory, is_out_of_memory
 
@@ -83,6 +85,19 @@ def test_no_room_on_the_disk_is_one_clear_error(tmp_path: Path) -> None:
         DiskArray((1 << 30, 1 << 30), np.dtype(np.uint8), tmp_path)
     with pytest.raises(SegmentError, match="cannot be had"):
         DiskArray((10,), np.dtype(np.uint8), tmp_path / "missing")
+
+
+@pytest.mark.parametrize("make", [lambda: DiskArray((10,), np.dtype(np.uint8)), DiskBytes])
+def test_no_folder_for_temporary_files_is_the_same_error(
+    make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(SegmentError, match=r"cannot be had .*No usable.*; make room there, or set TMPDIR"):
+        make()
 
 
 def test_what_is_read_from_a_disk_array_is_a_copy(tmp_path: Path) -> None:

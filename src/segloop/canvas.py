@@ -7,8 +7,10 @@ import os
 import tempfile
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -62,16 +64,11 @@ class DiskArray:
         self.shape = tuple(int(n) for n in shape)
         self.dtype = np.dtype(dtype)
         size = self.size * self.dtype.itemsize
-        try:
+        with _room(f"{size / 1e9:.3g} GB", scratch):
             # without a name where the system allows it: nothing is left behind even after a crash
             self._file = tempfile.TemporaryFile(prefix="segloop-", dir=scratch)  # noqa: SIM115
             self._finalizer = weakref.finalize(self, self._file.close)
             _reserve(self._file.fileno(), size)
-        except OSError as error:
-            raise SegmentError(
-                f"the results need {size / 1e9:.3g} GB in {scratch or tempfile.gettempdir()}, which cannot be had "
-                f"({error.strerror}); make room there, or set TMPDIR to a folder that has it"
-            ) from error
 
     @property
     def ndim(self) -> int:
@@ -107,8 +104,9 @@ class DiskBytes:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="segloop-")  # noqa: SIM115
-        self._finalizer = weakref.finalize(self, self._file.close)
+        with _room("a temporary file"):
+            self._file = tempfile.TemporaryFile(prefix="segloop-")  # noqa: SIM115
+        self._finalizer = weakref.finalize(self, _close, self._file)
         self._places: list[tuple[int, int]] = []
         self._lock = threading.Lock()
 
@@ -125,15 +123,30 @@ class DiskBytes:
         """Keep a string."""
         with self._lock:
             start = self._file.seek(0, os.SEEK_END)
-            try:
+            with _room(f"{(start + len(data)) / 1e9:.3g} GB"):
                 self._file.write(data)
                 self._file.flush()
-            except OSError as error:
-                raise SegmentError(
-                    f"the results need more room than there is in {tempfile.gettempdir()} ({error.strerror}); make "
-                    "some there, or set TMPDIR to a folder that has it"
-                ) from error
         self._places.append((start, len(data)))
+
+
+def _close(file: IO[bytes]) -> None:
+    """Close a file that may still hold what the disk had no room for."""
+    with suppress(OSError):
+        file.close()
+
+
+@contextmanager
+def _room(needed: str, folder: Path | None = None) -> Iterator[None]:
+    """Say in which folder there is no room for what is needed, if the system refuses it."""
+    try:
+        yield
+    except OSError as error:
+        # unknown as long as no folder for temporary files could be had at all; asking again would raise
+        where = folder or tempfile.tempdir or "any folder for temporary files"
+        raise SegmentError(
+            f"the results need {needed} in {where}, which cannot be had ({error.strerror}); make room there, or set "
+            "TMPDIR to a folder that has it"
+        ) from error
 
 
 def _reserve(file: int, size: int) -> None:
