@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from segloop.canvas import DiskArray, DiskBytes
+from segloop.errors import SegmentError
 from segloop.packing import packed, unpack
 from segloop.painting import choose_objects, draw_objects, frozen, grid_cell, paint, pixel_regions
 
 STRIP = 1 << 20
 """Pixels of a plane that class scores are packed and unpacked by."""
+
+_PACKING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,35 +213,56 @@ class Chosen:
 
 
 class ClassScores:
-    """What a semantic model found: probabilities of classes in 255ths, kept compressed, without loss.
+    """What a semantic model found: probabilities of classes in 255ths.
 
-    Scores of a pixel add up to 255, or nearly: of background only by how much they do not is kept.
+    From the first reading on they are kept compressed, without loss, if there is room for it: most results are written
+    to a file, and nobody reads what they came from. Scores of a pixel add up to 255, or nearly: of background only by
+    how much they do not is kept.
 
     Parameters
     ----------
     scores : uint8 (P, K, [Z], Y, X)
-        Of P planes or volumes, background first; NumPy's, or an array in a file. Not kept.
+        Of P planes or volumes, background first; NumPy's, or an array in a file. Not to be changed afterwards.
     """
 
     def __init__(self, scores: np.ndarray | DiskArray) -> None:
         self.shape: tuple[int, ...] = tuple(scores.shape)
         self.in_memory = isinstance(scores, np.ndarray)
         """Whether what is kept is in memory; otherwise it is in a file that goes with it."""
-        self._parts: list[bytes] | DiskBytes = [] if self.in_memory else DiskBytes()
-        for place, rows in self._strips():
-            strip = np.array(scores[_indexed(place, rows)])
-            strip[0] = strip.sum(axis=0, dtype=np.uint8)
-            for one in strip:
-                self._parts.append(packed(one))
+        self._loose: np.ndarray | DiskArray | None = scores
+        self._parts: list[bytes] | DiskBytes = []
+        self._can_pack = True
+
+    def pack(self) -> None:
+        """Compress what is kept, at once; where there is no room for that, it stays as it is."""
+        with _PACKING:
+            loose = self._loose
+            if loose is None or not self._can_pack:
+                return
+            try:
+                parts: list[bytes] | DiskBytes = [] if self.in_memory else DiskBytes()
+                for place, rows in self._strips():
+                    strip = np.array(loose[_indexed(place, rows)])
+                    strip[0] = strip.sum(axis=0, dtype=np.uint8)
+                    for one in strip:
+                        parts.append(packed(one))
+            except (MemoryError, SegmentError):
+                self._can_pack = False
+            else:
+                self._parts, self._loose = parts, None
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(map(len, self._parts)) if isinstance(self._parts, list) else 0
+        loose = self._loose.size if self.in_memory and self._loose is not None else 0
+        return loose + (sum(map(len, self._parts)) if isinstance(self._parts, list) else 0)
 
     @property
     def scores(self) -> np.ndarray:
         """All of them, uint8 (P, K, [Z], Y, X), anew each time."""
+        self.pack()
+        if self._loose is not None:
+            return np.array(self._loose[...])
         whole = np.empty(self.shape, np.uint8)
         for number, (place, rows) in enumerate(self._strips()):
             self._unpack(number, whole[_indexed(place, rows)])
@@ -244,6 +270,11 @@ class ClassScores:
 
     def plane(self, plane: int) -> np.ndarray:
         """The scores of one plane, those of volumes counted one by one: uint8 (K, Y, X)."""
+        self.pack()
+        if self._loose is not None:
+            outer, depth = divmod(plane, math.prod(self.shape[2:-2]))
+            place = (outer, depth) if len(self.shape) > 4 else (outer,)
+            return np.array(self._loose[_indexed(place, slice(None))])
         whole = np.empty((self.shape[1], *self.shape[-2:]), np.uint8)
         for number in range(plane * self._cuts, (plane + 1) * self._cuts):
             top = number % self._cuts * self._rows

@@ -211,6 +211,8 @@ def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) 
         whole = np.moveaxis(found.scores, 1, 0).reshape(found.shape[1], *sizes)
         return whole.transpose(0, *(1 + axis for axis in order))
 
+    # here, not at the first move of the slider
+    found.pack()
     live = LiveClasses(read, image.label_shape)
     live.warm_up()
     return live
