@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from segloop._napari.session import Origin
@@ -66,3 +67,75 @@ def test_a_folder_of_other_classes_is_passed_over_and_that_is_said(after_scribbl
     dock.correct.folder_chosen.emit(fitting)
     assert dock.correct.reason.text() == ""
     assert dock.correct.folder_text.text() == "Training set: fitting (empty)"
+
+
+def objects(dock, image, name: str, classes: tuple[str, ...], model: str = ""):
+    """Labels of objects on an image, chosen in Correct."""
+    layer = Labels((image.data > 100).astype(np.uint8), name=name)
+    dock.session.origins[layer] = Origin(weakref.ref(image), "YX", classes=classes, model=model)
+    dock._viewer.add_layer(layer)
+    dock._viewer.layers.selection.active = layer
+    assert dock.correct.labels.current() is layer
+    return layer
+
+
+def add(dock, qtbot) -> None:
+    dock.correct.whole.click()
+    qtbot.mouseClick(dock.correct.add, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.review_step.job is None, timeout=PATIENCE)
+
+
+def test_labels_from_elsewhere_and_corrections_of_a_model_share_a_set(dock, errors, qtbot, blobs):
+    viewer = dock._viewer
+    own, other = viewer.add_image(blobs, name="own"), viewer.add_image(blobs[::-1].copy(), name="other")
+    objects(dock, own, "by hand", ())
+    add(dock, qtbot)
+    folder = dock.session.training_folder("instance")
+    assert TrainingSet(folder).classes == ("object",)
+    objects(dock, other, "found", ("nucleus",), "my-nuclei")
+    add(dock, qtbot)
+    assert TrainingSet(folder).classes == ("nucleus",) and len(TrainingSet(folder)) == 2
+    # another class of objects cannot lie in the same set
+    third = viewer.add_image(blobs.T.copy(), name="third")
+    objects(dock, third, "cells", ("cell",), "my-cells")
+    add(dock, qtbot)
+    assert len(TrainingSet(folder)) == 2
+    assert TrainingSet(folder.with_name("my-corrections-cell")).classes == ("cell",)
+    assert errors == []
+
+
+def test_of_two_drafts_of_an_image_the_one_reviewed_last_counts(dock, errors, qtbot, blobs):
+    image = dock._viewer.add_image(blobs, name="blobs")
+    found = objects(dock, image, "found", ("nucleus",), "nuclei-maskrcnn")
+    dock.review_step.add_plane()
+    own = objects(dock, image, "by hand", ())
+    dock.correct.whole.click()
+    assert dock.review_step.open_reviewed(None) == [own]
+    (passed,) = dock.review_step.passed_over(None)
+    assert passed.layer is found and "“by hand” and “found” are both reviewed for the image blobs" in passed.text
+    assert passed.text in dock.finetune.missing.text()
+    # what is done in the other one makes that one count
+    dock._viewer.layers.selection.active = found
+    add(dock, qtbot)
+    assert dock.review_step.open_reviewed(None) == [found]
+    assert errors == []
+
+
+def test_all_sets_are_offered_and_one_of_classes_brings_a_model_for_it(dock, errors, qtbot, blobs):
+    dock.session.choose_model("nuclei-maskrcnn")
+    sets = dock.session.training_folder("instance").parent
+    image, labels = Image(blobs, "YX"), (blobs > 100).astype(np.uint8)
+    TrainingSet(sets / "leaves", task="semantic", classes=("background", "leaf")).add(image, labels)
+    dock.session.training_set_changed.emit()
+    source = dock.finetune.source
+    assert source.items() == [None, sets / "leaves"] and source.current() is None
+    assert source.currentText() == "None for nuclei-maskrcnn yet" and not dock.finetune.start.isEnabled()
+    TrainingSet(sets / "seeds").add(image, labels)
+    dock.session.training_set_changed.emit()
+    assert source.items() == [sets / "seeds", sets / "leaves"] and source.current() == sets / "seeds"
+    source.setCurrentIndex(1)
+    source.chosen.emit(sets / "leaves")
+    assert dock.finetune.base.current() == "nuclei-unet" and source.current() == sets / "leaves"
+    assert "starts from nuclei-unet" in dock.status.text()
+    qtbot.waitUntil(lambda: "background, leaf" in dock.finetune.uses.text(), timeout=PATIENCE)
+    assert errors == []

@@ -293,3 +293,34 @@ def test_entries_are_frozen(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         entry.key = "x"
     assert "1 entries" in repr(TrainingSet(tmp_path))
+
+
+def test_objects_that_nobody_named_take_the_name_of_those_that_follow(tmp_path: Path) -> None:
+    TrainingSet(tmp_path / "set").add(grey(1), labels_of(grey()))
+    named = TrainingSet(tmp_path / "set", "instance", ("nucleus",))
+    assert named.classes == ("object",) and named.can_hold("instance", ("cell",))
+    named.add(grey(2), labels_of(grey()), object_classes={1: 1})
+    assert TrainingSet(tmp_path / "set").classes == ("nucleus",) and len(named) == 2
+    # and those without a name fit in afterwards, too; another name does not
+    TrainingSet(tmp_path / "set", "instance", ("object",)).add(grey(3), labels_of(grey()))
+    assert TrainingSet(tmp_path / "set").classes == ("nucleus",)
+    for other in (("cell",), ("nucleus", "cell"), ("object", "cell")):
+        assert not named.can_hold("instance", other)
+        with pytest.raises(TrainingError, match="holds a training set with the classes nucleus"):
+            TrainingSet(tmp_path / "set", "instance", other)
+    assert not named.can_hold("semantic", ("nucleus",))
+
+
+def test_an_image_that_did_not_change_is_not_written_again(tmp_path: Path) -> None:
+    training_set, labels = TrainingSet(tmp_path / "set"), labels_of(grey())
+    first = training_set.add(grey(), labels, key="a")
+    before, files = (tmp_path / "set" / "training_set.json").read_bytes(), files_in(tmp_path / "set")
+    assert training_set.add(grey(), labels, key="a") == first
+    assert files_in(tmp_path / "set") == files
+    assert (tmp_path / "set" / "training_set.json").read_bytes() == before
+    labels[0, 0] += 1
+    again = training_set.add(grey(), labels, key="a")
+    assert again.stem == "0001-2" and len(training_set) == 1
+    # what was lost on the disk is written anew
+    (tmp_path / "set" / "labels" / "0001-2.tif").unlink()
+    assert training_set.add(grey(), labels, key="a") != again and training_set.verify() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import weakref
 from dataclasses import dataclass, field, replace
@@ -81,12 +82,15 @@ class Session:
         self._folders: dict[str, Path] = {}
         # training sets by task that something was put into since the dock was opened
         self.filled_sets: dict[str, dict[Path, None]] = {}
-        self._held_classes: dict[tuple[Path, int, int], tuple[str, ...]] = {}
+        # whether a set, by what its file was when it was read, can hold labels of a task and of classes
+        self._holding: dict[tuple[Path, int, int, str, tuple[str, ...]], bool] = {}
         self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
         self.ledgers: weakref.WeakKeyDictionary[Labels, Ledger] = weakref.WeakKeyDictionary()
         self.wholly_reviewed: weakref.WeakSet[Labels] = weakref.WeakSet()
+        # of each image, the labels that a person reviewed last, or put into a training set
+        self.reviewed_last: weakref.WeakKeyDictionary[Image, weakref.ref[Labels]] = weakref.WeakKeyDictionary()
         # layers whose candidates are kept
         self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()
         # layers of classes whose scores are kept, to be moved by a threshold
@@ -133,17 +137,17 @@ class Session:
     def training_folder(self, task: str, classes: tuple[str, ...] = ()) -> Path:
         """Folder of the training set for a task; one for each, since a set holds either objects or classes.
 
-        A set holds one choice of classes: where that of "semantic" holds others than ``classes``, it is the usual one
-        if that fits, else one named after them.
+        A set holds one choice of classes: where it holds others than ``classes``, it is the usual one if that fits,
+        else one named after them. Labels from elsewhere, which name no classes, fit into any.
         """
         sets = store.home() / "training_sets"
         usual = sets / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
         chosen = self._folders.get(task, usual)
-        if task == "instance" or not classes:
+        if not classes:
             return chosen
         words = "-".join(re.sub(r"\W+", "-", name.lower()).strip("-") for name in classes)
         own = sets / f"{DEFAULT_SET}-{words}"[:120]
-        return next((folder for folder in (chosen, usual) if self._can_hold(folder, classes)), own)
+        return next((folder for folder in (chosen, usual) if self._can_hold(folder, task, classes)), own)
 
     def choose_training_folder(self, task: str, folder: Path) -> None:
         """Use another folder for the training set of a task."""
@@ -155,22 +159,22 @@ class Session:
         self.filled_sets.setdefault(task, {})[folder] = None
         self.training_set_changed.emit()
 
-    def _can_hold(self, folder: Path, classes: tuple[str, ...]) -> bool:
+    def _can_hold(self, folder: Path, task: str, classes: tuple[str, ...]) -> bool:
         """Whether a folder is free for a training set of these classes, or holds one."""
         try:
             stat = (folder / TRAINING_SET_FILE).stat()
         except OSError:
             return True
-        known = (folder, stat.st_mtime_ns, stat.st_size)
-        if known not in self._held_classes:
+        known = (folder, stat.st_mtime_ns, stat.st_size, task, classes)
+        if known not in self._holding:
             from segloop.corrections import TrainingSet
 
             try:
-                self._held_classes[known] = TrainingSet(folder).classes
+                self._holding[known] = TrainingSet(folder).can_hold(task, classes)
             except SegloopError:
                 # what is wrong with it is said where it is read
                 return True
-        return self._held_classes[known] == classes
+        return self._holding[known]
 
     def result_of(self, image: Image, model: str, among: list[Any]) -> Labels | None:
         """Return the newest layer in which ``model`` put its result for ``image``, if it is still in the viewer."""
@@ -180,6 +184,13 @@ class Session:
                 return layer
         return None
 
+    def note_reviewed(self, layer: Labels) -> None:
+        """Take note that labels were reviewed, or put into a training set, just now."""
+        origin = self.origins.get(layer)
+        image = origin.image() if origin is not None else None
+        if image is not None:
+            self.reviewed_last[image] = weakref.ref(layer)
+
     def update_origin(self, layer: Labels, **changes: Any) -> None:
         """Change what is known of where a layer comes from."""
         self.origins[layer] = replace(self.origins[layer], **changes)
@@ -188,6 +199,20 @@ class Session:
         """Return the Shapes layer with the reviewed regions of ``labels``, if there is one."""
         reference = self.regions.get(labels)
         return reference() if reference is not None else None
+
+
+def training_sets() -> list[Path]:
+    """All training sets that the window made, by name."""
+    return sorted(file.parent for file in (store.home() / "training_sets").glob(f"*/{TRAINING_SET_FILE}"))
+
+
+def task_of(folder: Path) -> str:
+    """What a training set holds, "instance" or "semantic"; "" if there is none or it cannot be read."""
+    try:
+        document = json.loads((folder / TRAINING_SET_FILE).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(document.get("task", "")) if isinstance(document, dict) else ""
 
 
 def is_training_set(folder: Path) -> bool:

@@ -27,6 +27,9 @@ LOCK_SECONDS = 60.0
 ONE_CLASS: Mapping[int, int] = MappingProxyType({})
 """Object classes of a set in which every object is of the first class."""
 
+UNNAMED = ("object",)
+"""Classes of a set of objects for which nobody named any."""
+
 
 class TrainingSet:
     """The images that a person corrected, with their labels and what of them is reviewed, in a folder.
@@ -41,7 +44,9 @@ class TrainingSet:
         AUTO is what the folder holds; for a new one, instances.
     classes : sequence of str, or AUTO
         Semantic: the name of each label value, background first. Instance: the object classes. AUTO is what
-        the folder holds; for a new one, ("object",), or ("background", "foreground") if semantic.
+        the folder holds; for a new one, ("object",), or ("background", "foreground") if semantic. Objects of the
+        one class "object" are those whose class nobody named: they agree with any one class, and a set of them is
+        named after it with the next image.
 
     Raises
     ------
@@ -74,6 +79,11 @@ class TrainingSet:
         """Semantic: the name of each label value, background first. Instance: the object classes."""
         return self._reload().classes
 
+    def can_hold(self, task: Task | str, classes: Sequence[str]) -> bool:
+        """Whether labels of a task and of these classes can be added: it holds such, or objects nobody named."""
+        has = self._reload()
+        return has.task is Task(task) and _agree(has.task, has.classes, tuple(classes))
+
     @property
     def entries(self) -> tuple[Entry, ...]:
         """All entries, oldest first."""
@@ -97,6 +107,8 @@ class TrainingSet:
         object_classes: Mapping[int, int] = ONE_CLASS,
     ) -> Entry:
         """Save an image with its corrected labels; what is returned is safely on the disk.
+
+        An entry with the same key that holds just this already stays as it is.
 
         Parameters
         ----------
@@ -128,6 +140,9 @@ class TrainingSet:
         check_shape(reviewed.shape, image)
         with self._changing():
             self._state.check_classes(labels, object_classes)
+            classes = self._state.classes
+            if self._state.task is Task.INSTANCE and classes == UNNAMED and not isinstance(self._classes, Auto):
+                classes = self._classes
             old = next((entry for entry in self._state.entries if key and entry.key == key), None)
             number = int(old.id) if old else self._state.last_id + 1
             now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -156,6 +171,9 @@ class TrainingSet:
                     write_pixels(drafts[2], reviewed.astype(np.uint8) * 255, image.label_axes, compress=True),
                 ]
                 entry = replace(entry, hashes=dict(zip(KINDS, hashes)))
+                same = old is not None and entry == replace(old, stem=entry.stem, modified=now)
+                if old is not None and same and classes == self._state.classes and self._has_files(old):
+                    return old
                 # should one of the next steps fail, the files under their final names are known as leftovers
                 self._save(replace(self._state, unused=entry.files))
                 for draft, file in zip(drafts, entry.files):
@@ -166,6 +184,7 @@ class TrainingSet:
                     replace(
                         self._state,
                         entries=tuple(entry if e.id == entry.id else e for e in kept) if old else (*kept, entry),
+                        classes=classes,
                         last_id=max(number, self._state.last_id),
                         unused=old.files if old else (),
                     )
@@ -268,7 +287,7 @@ class TrainingSet:
                 f"{self.folder} holds a training set of {has.task.value} labels; "
                 f"expected {asked.task.value}. Choose another folder"
             )
-        if not isinstance(self._classes, Auto) and has.classes != asked.classes:
+        if not isinstance(self._classes, Auto) and not _agree(has.task, has.classes, asked.classes):
             raise TrainingError(
                 f"{self.folder} holds a training set with the classes {', '.join(has.classes)}; "
                 f"expected {', '.join(asked.classes)}. Choose another folder"
@@ -322,6 +341,9 @@ class TrainingSet:
         _sync_folder(self.folder)
         self._reload()
 
+    def _has_files(self, entry: Entry) -> bool:
+        return all((self.folder / file).is_file() for file in entry.files)
+
     def _free_stem(self, entry_id: str) -> str:
         """Find a name that no file has, not even one that somebody put there by hand."""
         taken = {path.stem for kind in KINDS for path in (self.folder / kind).iterdir()}
@@ -330,6 +352,11 @@ class TrainingSet:
             revision += 1
             stem = f"{entry_id}-{revision}"
         return stem
+
+
+def _agree(task: Task, some: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether labels of these classes can lie in one training set."""
+    return some == others or (task is Task.INSTANCE and len(some) == len(others) == 1 and UNNAMED in (some, others))
 
 
 def _as_task(task: Task | str | Auto) -> Task | Auto:

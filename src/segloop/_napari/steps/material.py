@@ -13,7 +13,7 @@ from segloop._napari import work
 from segloop._napari.jobs import Job
 from segloop._napari.offered_sets import OfferedSets
 from segloop._napari.panels.finetune import FinetunePanel
-from segloop._napari.session import is_training_set
+from segloop._napari.session import is_training_set, task_of
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ModelError
@@ -121,10 +121,9 @@ class MaterialStep(Step):
         """Offer the training sets that the model can learn from; count beside the window what the chosen one holds."""
         if self.base is None or self._locked:
             return
-        # a semantic model can learn from single objects as well, but not the other way round
-        tasks = ("instance",) if self.base.task == "instance" else ("semantic", "instance")
-        folders, current = self._sets.look(tasks, self._opened_sets(), self.folder)
-        self.panel.source.show_items(folders, [folder.name for folder in folders], current)
+        folders, current = self._sets.look(_learned(self.base), self._opened_sets(), self.folder)
+        names = [f"None for {self.base.name} yet" if folder is None else folder.name for folder in folders]
+        self.panel.source.show_items(folders, names, current, [] if None in folders else list(map(str, folders)))
         self._summarize()
 
     def _opened_sets(self) -> list[Path]:
@@ -162,8 +161,17 @@ class MaterialStep(Step):
         """
         return check_name(self.panel.name.text().strip())
 
-    def _on_source(self, _: Path) -> None:
+    @guarded
+    def _on_source(self, folder: Path | None) -> None:
         self.panel.reason.show_text("")
+        task = "" if folder is None else task_of(folder)
+        if folder is not None and task and self.base is not None and task not in _learned(self.base):
+            fitting = [info.name for info in self.session.models if task in _learned(info)]
+            if not fitting:
+                raise ModelError(f"no model learns from {folder.name}, which holds {task} labels; choose another set")
+            self.choose(fitting[0], folder)
+            self.say(f"{folder.name} holds classes of pixels: the training starts from {fitting[0]}.")
+            return
         self._summarize()
 
     def _summarize(self) -> None:
@@ -193,7 +201,8 @@ class MaterialStep(Step):
         """Say what will be used, and allow to start if it can be."""
         self.panel.name_field.show_reason(self._name_problem())
         plan, opened = self._plan, bool(self.open_layers())
-        self.panel.missing.show_text("" if plan is None else "\n".join(plan.uses.missing))
+        passed = [each.text for each in self.review.passed_over(self.folder) if self._can_learn_from(each.layer)]
+        self.panel.missing.show_text("\n".join([*passed, *(() if plan is None else plan.uses.missing)]))
         counting = plan is None and self._made_folder() is not None
         text = words.material(plan, self.panel.minutes.value(), opened)
         self.panel.uses.show_text("Counting …" if counting else text)
@@ -221,3 +230,8 @@ class MaterialStep(Step):
         if any(info.bundled and info.name == name for info in self.session.models):
             return f"{name} is the bundled model; choose a name of your own."
         return ""
+
+
+def _learned(model: ModelInfo) -> tuple[str, ...]:
+    """What a training set must hold for a model to learn from it: a semantic one learns single objects as well."""
+    return ("instance",) if model.task == "instance" else ("semantic", "instance")

@@ -13,6 +13,7 @@ import numpy as np
 from qtpy.QtCore import Signal
 
 from segloop._napari import features, work
+from segloop._napari.drafts import PassedOver, one_for_each_image
 from segloop._napari.jobs import Job
 from segloop._napari.layers import Placement, freeze_image, freeze_labels, guess_layer_axes
 from segloop._napari.panels.correct import CorrectPanel
@@ -71,6 +72,8 @@ class ReviewStep(Step):
         self.panel.add.setEnabled(self.labels is not None and fitting and self.job is None)
 
     def _regions(self, create: bool = False) -> napari.layers.Shapes | None:
+        if create:
+            self.session.note_reviewed(self.labels)
         return self._regions_of(self.labels, create)
 
     def _regions_of(self, layer: napari.layers.Labels, create: bool = False) -> napari.layers.Shapes | None:
@@ -128,6 +131,7 @@ class ReviewStep(Step):
     def _on_whole(self, whole: bool) -> None:
         if whole:
             self.session.wholly_reviewed.add(self.labels)
+            self.session.note_reviewed(self.labels)
         else:
             self.session.wholly_reviewed.discard(self.labels)
         self._show_share()
@@ -185,8 +189,15 @@ class ReviewStep(Step):
     def open_reviewed(self, folder: Path | None) -> list[napari.layers.Labels]:
         """List the open layers of which something is reviewed, and that go into the training set in ``folder``.
 
-        Of a folder that is None, those that go into any.
+        Of a folder that is None, those that go into any. Where several are reviewed for one image, one of them counts.
         """
+        return self._open_reviewed(folder)[0]
+
+    def passed_over(self, folder: Path | None) -> list[PassedOver]:
+        """List the other ones, which do not count."""
+        return self._open_reviewed(folder)[1]
+
+    def _open_reviewed(self, folder: Path | None) -> tuple[list[napari.layers.Labels], list[PassedOver]]:
         found = []
         for layer in self.finished_labels():
             origin = self.session.origins.get(layer)
@@ -194,9 +205,10 @@ class ReviewStep(Step):
                 continue
             regions = self._regions_of(layer)
             reviewed = layer in self.session.wholly_reviewed or (regions is not None and len(regions.data) > 0)
-            if reviewed and folder in (None, self.set_for(origin)):
-                found.append(layer)
-        return found
+            into = self.set_for(origin)
+            if reviewed and folder in (None, into):
+                found.append((layer, into))
+        return one_for_each_image(found, self.session)
 
     def add_open_layers(self, folder: Path | None, then: Callable[[], None]) -> Job:
         """Save all that is reviewed in the open layers for fine-tuning, then call ``then``; returns the job.
@@ -282,6 +294,7 @@ class ReviewStep(Step):
 
     def _on_added(self, folder: Path, layer: napari.layers.Labels, task: str, entry: Any) -> None:
         self.session.saved.emit(layer)
+        self.session.note_reviewed(layer)
         self.say(
             f"Saved as image {int(entry.id)} of {folder.name}. Go on with Fine-tune, or correct another image.",
             "good",
