@@ -159,6 +159,9 @@ class TrainingFolder:
         messages = self.messages()
         if messages and messages[-1].get("ended") == Ended.FAILED.value:
             return not messages[-1]["expected"]
+        if self.ended is None and self.checkpoint.is_file():
+            # be it that all epochs are told: its process was lost while it scored or saved what it had learned
+            return True
         return self.ended is not Ended.DONE and self.epochs_done < self.order.settings.epochs
 
     def ask_to_stop(self) -> None:
