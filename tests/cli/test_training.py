@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from segloop.cli.training_result import finish
+from segloop.corrections import TrainingSet
 from segloop.errors import SettingsError
 from segloop.models.registry import get_family
 from segloop.store import list_models, load_model
+from segloop.train.finetune import FinetuneResult
 from segloop.train.own_domain import OwnScores
 
 
@@ -97,7 +100,15 @@ def test_a_model_that_finds_next_to_nothing_is_saved_with_a_warning(score, is_to
     ran = run(*arguments, "--json")
     warnings = [line for line in ran.err if "finds next to nothing" in line]
     assert ran.code == 0 and len(warnings) == len(answer(ran)["notices"]) == is_told
-    assert not is_told or "score 0.010); train it for longer" in warnings[0]
+    assert not is_told or "kept out of training (score 0.010); train it for longer" in warnings[0]
+
+
+def test_where_nothing_was_kept_out_that_is_not_said(tmp_path, segloop_home, capsys):
+    model = get_family("unet").build(get_family("unet").new_spec("new", ("background", "cell"), 1, 2, "small"))
+    finish(FinetuneResult(model, (), 0.0, 0.01, "AP", folds=2), TrainingSet(tmp_path), "mine", True, False)
+    told = capsys.readouterr().err
+    assert "one half of the region finds next to nothing in the other half (score 0.010)" in told
+    assert "kept out" not in told
 
 
 @pytest.mark.slow

@@ -146,6 +146,22 @@ def test_a_closed_generator_stops() -> None:
     assert fit.step == 3 and next(run, None) is None
 
 
+@pytest.mark.parametrize(("most", "steps"), [(0, 60), (10, 50), (400, 40)])
+def test_minutes_leave_time_for_later_steps(most: int, steps: int) -> None:
+    now = 0.0
+
+    def draw_a_second(rng: np.random.Generator) -> Example:
+        nonlocal now
+        now += 1
+        return draw(rng)
+
+    # half as many, but no more than ``most``
+    settings = replace(SETTINGS, epochs=100, batch=1, minutes=1, later_share=0.5 * bool(most), later_steps=most)
+    fit = Fit(unet(), draw_a_second, settings, clock=lambda: now)
+    list(fit.run())
+    assert fit.step == steps
+
+
 def test_minutes_end_it() -> None:
     model = unet()
     fit = Fit(model, draw, replace(SETTINGS, epochs=10_000, minutes=0.3 / 60))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,19 @@ import pytest
 import torch
 
 from segloop.corrections import TrainingSet
-from segloop.events import CrossValidating, Event, HeldOutFound, Scored, drain
+from segloop.errors import TrainingError
+from segloop.events import CrossValidating, Event, HeldOutFound, Notice, Scored, drain
 from segloop.image import Image
 from segloop.labels import Task
 from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.unet import FAMILY
 from segloop.train.checkpoint import Checkpoint
-from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events
-from segloop.train.folds import find_folds, minutes_left
+from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events, train_events
+from segloop.train.fit import Fit, FitSettings
+from segloop.train.folds import find_folds, leave_time
 from segloop.train.lineage import is_known, learned_by
+from segloop.train.material import is_comparable
 from segloop.train.plan import plan_finetuning
 from segloop.train.regions import find_regions, halve, split_regions
 
@@ -113,8 +117,7 @@ def test_one_region_is_scored_and_all_of_it_learned(tmp_path: Path) -> None:
     # the short trainings leave no trace in the model
     unscored = drain(finetune_events(unet(), training_set, replace(QUICK, validation=0)))
     assert unscored.folds == 0 and math.isnan(unscored.after)
-    ours, theirs = (each.model.module.state_dict() for each in (result, unscored))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same(result, unscored)
     plan = plan_finetuning(training_set, 2, 0, 0.25, 1)
     assert (plan.folds, plan.train_regions, plan.held_out_regions) == (2, 1, 0)
     assert "One region only has objects" in plan.missing[0]
@@ -123,8 +126,64 @@ def test_one_region_is_scored_and_all_of_it_learned(tmp_path: Path) -> None:
 def test_all_trainings_together_keep_to_the_minutes(tmp_path: Path) -> None:
     training_set = one_region(tmp_path, FOUR)
     folds = find_folds(training_set, find_regions(training_set, 2, 0))
-    assert minutes_left(3.0, folds) == 2.0
-    assert minutes_left(3.0, ()) == 3.0 and minutes_left(math.inf, folds) == math.inf
+    settings = FitSettings(epochs=10, steps=8, minutes=3)
+    assert leave_time(settings, ()) == settings
+    assert leave_time(settings, folds) == replace(settings, later_share=0.5, later_steps=400)
+
+
+def same(first: FinetuneResult, second: FinetuneResult) -> bool:
+    ours, theirs = (each.model.module.state_dict() for each in (first, second))
+    return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("error", [TrainingError("the loss is nan"), RuntimeError("out of memory")])
+def test_a_fold_that_fails_does_not_lose_the_model(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_set, folds = one_region(tmp_path, FOUR), []
+
+    class Failing(Fit):
+        def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
+            folds.append(self)
+            yield from super().run(stop)
+            if len(folds) == 2:
+                raise error
+
+    monkeypatch.setattr("segloop.train.folds.Fit", Failing)
+    events: list[Event] = []
+    result = drain(finetune_events(unet(), training_set, QUICK), events.append)
+    assert len(folds) == 2 and math.isnan(result.after) and math.isnan(result.gain_error) and result.improved
+    assert "not scored" in result.notices[-1] and str(error) in result.notices[-1]
+    assert Notice(result.notices[-1]) in events
+    assert result.model.spec.training["after"] is None and not result.model.module.training
+    # half of what is shown after training beside all that is shown before it would be no comparison
+    assert set(result.pictures) == {"before"}
+    assert same(result, drain(finetune_events(unet(), training_set, replace(QUICK, validation=0))))
+
+
+def test_stop_ends_cross_validation_too(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path, FOUR)
+    events: list[Event] = []
+    long = replace(QUICK, epochs=20)
+    stop = lambda: any(isinstance(event, CrossValidating) for event in events)  # noqa: E731
+    result = drain(finetune_events(unet(), training_set, long, stop), events.append)
+    assert [event.fold for event in events if isinstance(event, CrossValidating)] == [1]
+    assert len(result.history) == 20 and math.isnan(result.after) and "stopped" in result.notices[-1]
+    assert same(result, drain(finetune_events(unet(), training_set, replace(long, validation=0))))
+
+
+def test_without_an_old_model_to_compare_with_nothing_is_cross_validated(tmp_path: Path) -> None:
+    training_set = one_region(tmp_path / "objects", FOUR)
+    new = drain(train_events(unet().spec, training_set, QUICK))
+    assert new.folds == 0 and math.isnan(new.after) and "cannot be scored" in new.notices[0]
+    others = TrainingSet(tmp_path / "classes", Task.SEMANTIC, ("background", "vessel", "wall"))
+    image, labels = scene(FOUR)
+    others.add(Image(image, "YX"), (labels > 0).astype(np.uint8))
+    for each, comparable in ((training_set, True), (others, False)):
+        assert is_comparable(unet().spec, each) == comparable
+        plan = plan_finetuning(each, 2, 0, 0.25, 1, comparable=comparable)
+        result = drain(finetune_events(unet(), each, QUICK))
+        assert plan.folds == result.folds == 2 * comparable
 
 
 def test_too_few_objects_are_no_reason_to_refuse_a_model() -> None:
@@ -184,4 +243,9 @@ def test_resumed_it_is_scored_as_without_the_interruption(tmp_path: Path) -> Non
     whole = drain(finetune_events(unet(), training_set, QUICK, keeper=Keeper()))
     resumed = drain(finetune_events(unet(), training_set, QUICK, keeper=Keeper()))
     assert len(kept) == 5  # three epochs, then the last two again
+    assert (resumed.after, resumed.gain_error, resumed.folds) == (whole.after, whole.gain_error, 2)
+    # lost while it was cross-validated: no epoch is left
+    kept[:] = kept[-1:]
+    resumed = drain(finetune_events(unet(), training_set, QUICK, keeper=Keeper()))
+    assert len(kept) == 1 and same(resumed, whole)
     assert (resumed.after, resumed.gain_error, resumed.folds) == (whole.after, whole.gain_error, 2)

@@ -325,11 +325,20 @@ def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> 
     from segloop.corrections import TrainingSet
     from segloop.store import read_spec
     from segloop.train.lineage import learned_by
+    from segloop.train.material import is_comparable
     from segloop.train.plan import plan_finetuning
     from segloop.trainings import known_pace
 
-    learned = learned_by(read_spec(base.path))
-    uses = plan_finetuning(TrainingSet(folder), base.ndim, settings.seed, settings.validation, settings.batch, learned)
+    spec, training_set = read_spec(base.path), TrainingSet(folder)
+    uses = plan_finetuning(
+        training_set,
+        base.ndim,
+        settings.seed,
+        settings.validation,
+        settings.batch,
+        learned_by(spec),
+        is_comparable(spec, training_set),
+    )
     pace = known_pace(base.family, base.ndim, settings)
     seconds = math.nan if pace is None else pace.seconds(settings.epochs, uses.steps, settings.minutes)
     return Plan(uses, seconds)

@@ -29,9 +29,11 @@ def finish(
     folder = save_result(result, name) if keep else None
     notices = list(result.notices)
     if keep and result.after < USELESS:
+        found = "the new model finds next to nothing in the regions kept out of training"
+        if result.folds:
+            found = "what learned from one half of the region finds next to nothing in the other half"
         notices.append(
-            f"the new model finds next to nothing in the regions kept out of training (score {result.after:.3f}); "
-            "train it for longer (--epochs, --minutes), or on more labels"
+            f"{found} (score {result.after:.3f}); train it for longer (--epochs, --minutes), or on more labels"
         )
         note(notices[-1])
     if as_json:

@@ -25,7 +25,7 @@ from segloop.train.channels import channels_to_learn, with_channels
 from segloop.train.checkpoint import Checkpoint, Keeper, NoKeeper
 from segloop.train.data import CropSource, TrainingImage
 from segloop.train.fit import Clock, Fit, FitSettings
-from segloop.train.folds import Trial, cross_validate, find_folds, minutes_left
+from segloop.train.folds import Trial, cross_validate, find_folds, leave_time
 from segloop.train.guard import HeldOut, metric_name, score_model
 from segloop.train.held_out import HeldOutScores
 from segloop.train.lineage import is_known, learned_by, regions_digest, with_learned
@@ -33,6 +33,7 @@ from segloop.train.material import (
     classes_to_learn,
     crop_shape,
     fitting_zoom,
+    is_comparable,
     label_translation,
     learned_size,
     read_set,
@@ -111,7 +112,7 @@ class FinetuneResult:
     history : tuple of EpochDone
     before, after : float in [0, 1]
         Held-out score of the old and new model; NaN where there is none: no region held out, or other classes or
-        channels before.
+        channels before, which are not cross-validated either.
     metric : str
         What the scores are, in words.
     notices : tuple of str
@@ -126,7 +127,8 @@ class FinetuneResult:
         Scores before and after on images of the kind that the bundled model was made for, if it descends from one.
     folds : int
         How many short trainings, each on a part of what was learned, ``after`` is the score of, if there was too little
-        to keep any of it out (see ``segloop.train.folds``); 0 if it is the score of ``model`` itself.
+        to keep any of it out (see ``segloop.train.folds``); 0 if it is the score of ``model`` itself. If they were
+        stopped or failed, ``after`` is NaN and a notice says why.
     """
 
     model: Trainable
@@ -205,7 +207,7 @@ def finetune_events(
     channels = channels_to_learn(model.spec, training_set)
     student = with_channels(model, channels).with_classes(classes)
     parent = f"{model.spec.name}@{model.spec.version}"
-    comparable = classes == model.spec.classes and channels == model.spec.channels
+    comparable = is_comparable(model.spec, training_set)
     if channels != model.spec.channels:
         yield Notice(f"the new model takes images of {channels} channels; {parent} takes {model.spec.channels}")
     # small steps would hardly move a new last layer, and what it needs of the old features has other statistics
@@ -265,7 +267,9 @@ def _train(
     train, held_out = split_regions(regions, settings.validation, lambda region: is_known(region, learned))
     if not train:
         raise TrainingError("there is nothing to train on: no region is reviewed. Mark a region as reviewed first")
-    folds = find_folds(training_set, train) if not held_out and settings.validation > 0 else ()
+    # the score says whether the new model is taken: where there is nothing to compare with it would cost time only
+    crossed = comparable and not held_out and settings.validation > 0
+    folds = find_folds(training_set, train) if crossed else ()
     judged = [region for fold in folds for region in fold.scored] or held_out
     if not judged:
         notices.append("nothing could be held out, so the new model cannot be scored; review a second region")
@@ -305,7 +309,7 @@ def _train(
     numbers = FitSettings(
         epochs=settings.epochs,
         steps=steps,
-        minutes=minutes_left(settings.minutes, folds),
+        minutes=settings.minutes,
         batch=batch,
         learning_rate=rate,
         average=0.98 if freeze_norm else 0.99,
@@ -313,7 +317,7 @@ def _train(
         seed=settings.seed,
         schedule=schedule,
     )
-    fit = Fit(model, drawing(images), numbers, score=scoring.score, scored=scoring.due, clock=clock)
+    fit = Fit(model, drawing(images), leave_time(numbers, folds), score=scoring.score, scored=scoring.due, clock=clock)
     start = copy.deepcopy(model.module.state_dict()) if folds else {}
     yield TrainingStarted(settings.epochs, len(train), len(held_out), str(model.device))
     checkpoint = keeper.last()
@@ -343,12 +347,16 @@ def _train(
         raise TrainingError("training was stopped before its first step, so nothing was learned; start it again")
     if folds:
         trials = [Trial(drawing(images), partial(score, regions)) for images, regions in parts]
-        last = yield from cross_validate(model, start, trials, numbers, fit.step)
+        last, reason = yield from cross_validate(model, start, trials, numbers, fit.step, stop)
+        if reason:
+            notices.append(f"cross-validation did not come to its end, so the new model is not scored: {reason}")
+            yield Notice(notices[-1])
     else:
         last = scoring.last if math.isfinite(history[-1].score) and scoring.last is not None else score(scored)
     after = Scored("after", last.value, last.error)
     yield after
-    yield from pictures.shown(fit.epoch)
+    if last.regions:
+        yield from pictures.shown(fit.epoch)
     own_scores = OwnScores.compare(own.origin, own_before, own.score(model, settings.device))
     gain_error = last.gain_error(first) if first.regions and last.regions else math.nan
     model.spec = replace(

@@ -40,6 +40,9 @@ class FitSettings:
         Of AdamW. The rate warms up over the first ``warmup`` share of training and then follows half a cosine to 0.
     average : float in [0, 1)
         Decay per step of the weight average that becomes the result; 0 takes the last weights.
+    later_share, later_steps : float, int
+        ``minutes`` are to leave time for later trainings with this share of the steps of this one, but no more than
+        ``later_steps``.
     freeze_norm : bool
         Keep batch norm's running statistics, for fine-tuning on few images.
     seed : int
@@ -59,6 +62,8 @@ class FitSettings:
     weight_decay: float = 1e-4
     warmup: float = 0.05
     average: float = 0.998
+    later_share: float = 0.0
+    later_steps: int = 0
     freeze_norm: bool = False
     seed: int = 0
     workers: int = 0
@@ -200,12 +205,19 @@ class Fit:
         if self.settings.schedule:
             return self.settings.schedule[self.step]
         by_steps = self.step / max(1, self.settings.epochs * self.settings.steps)
-        return max(by_steps, self.seconds / (60 * self.settings.minutes))
+        return max(by_steps, self.seconds / self._limit())
 
     def _out_of_time(self) -> bool:
         if self.settings.schedule:
             return self.step >= len(self.settings.schedule)
-        return self.seconds >= 60 * self.settings.minutes
+        return self.seconds >= self._limit()
+
+    def _limit(self) -> float:
+        """Seconds that this training may take; how long a later step takes is known from its own."""
+        settings = self.settings
+        limit = 60 * settings.minutes
+        for_later = settings.later_steps * self.seconds / max(1, self.step)
+        return max(limit / (1 + settings.later_share), limit - for_later)
 
     def _rate(self) -> float:
         progress = self._progress()

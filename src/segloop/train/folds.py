@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from segloop.corrections import TrainingSet
+from segloop.errors import SegloopError
 from segloop.events import CrossValidating, Event
 from segloop.models.protocol import Trainable
 from segloop.train.batches import Draw
@@ -28,7 +29,7 @@ SHARE = 0.25
 """Each of the two short trainings has this share of the steps of the one that counts."""
 
 MOST_STEPS = 200
-"""They take no more steps than this, however long that one was."""
+"""Each takes no more steps than this, however long that one was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +60,23 @@ def find_folds(training_set: TrainingSet, regions: Sequence[Region]) -> tuple[Fo
     return tuple(Fold((*others, one), (other,)) for one, other in zip(halves, reversed(halves)))
 
 
-def minutes_left(minutes: float, folds: Sequence[Fold]) -> float:
-    """Return how long the training that counts may take, if all trainings together may take so many minutes."""
-    return minutes / (1 + SHARE * len(folds))
+def leave_time(settings: FitSettings, folds: Sequence[Fold]) -> FitSettings:
+    """Return settings for the training that counts such that its minutes hold the short ones, too."""
+    return replace(settings, later_share=SHARE * len(folds), later_steps=MOST_STEPS * len(folds))
 
 
 def cross_validate(
-    model: Trainable, start: Mapping[str, Tensor], trials: Sequence[Trial], settings: FitSettings, steps: int
-) -> Generator[Event, None, HeldOutScores]:
+    model: Trainable,
+    start: Mapping[str, Tensor],
+    trials: Sequence[Trial],
+    settings: FitSettings,
+    steps: int,
+    stop: Callable[[], bool],
+) -> Generator[Event, None, tuple[HeldOutScores, str]]:
     """Train a fold after the other and score each; the model has the weights it had before at the end.
+
+    It is trained already, and whatever becomes of the folds must not lose it: if they are stopped or fail, there is no
+    score, but a reason.
 
     Parameters
     ----------
@@ -79,22 +88,33 @@ def cross_validate(
         Of the training that counts.
     steps : int
         That it took.
+    stop : callable
+        Asked before each step; when it returns true, no fold goes on.
 
     Returns
     -------
-    HeldOutScores
-        Of the regions of all folds, in their order.
+    scores : HeldOutScores
+        Of the regions of all folds, in their order; of none if not all folds came to their end.
+    reason : str
+        Why there are none; "" if there are.
     """
     trained = copy.deepcopy(model.module.state_dict())
     epochs = max(1, round(min(SHARE * steps, MOST_STEPS) / settings.steps))
     short = replace(settings, epochs=epochs, minutes=math.inf, schedule=())
     found: list[Score] = []
-    for number, trial in enumerate(trials, 1):
-        model.module.load_state_dict(start)
-        with closing(Fit(model, trial.draw, short).run()) as epochs_done:
-            yield CrossValidating(number, len(trials))
-            for _ in epochs_done:
+    try:
+        for number, trial in enumerate(trials, 1):
+            model.module.load_state_dict(start)
+            with closing(Fit(model, trial.draw, short).run(stop)) as epochs_done:
                 yield CrossValidating(number, len(trials))
-        found.extend(trial.score().regions)
-    model.module.load_state_dict(trained)
-    return HeldOutScores(tuple(found))
+                for _ in epochs_done:
+                    yield CrossValidating(number, len(trials))
+            if stop():
+                return HeldOutScores(()), "it was stopped"
+            found.extend(trial.score().regions)
+    except (SegloopError, RuntimeError, MemoryError) as error:
+        return HeldOutScores(()), f"{error}"
+    finally:
+        model.module.load_state_dict(trained)
+        model.module.eval()
+    return HeldOutScores(tuple(found)), ""

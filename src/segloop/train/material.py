@@ -13,6 +13,7 @@ from segloop.errors import ModelError
 from segloop.image import Image
 from segloop.labels import Task, border_classes, diameters
 from segloop.models.protocol import ModelSpec, Trainable
+from segloop.train.channels import channels_to_learn
 from segloop.train.data import Box, TrainingImage
 from segloop.train.guard import HeldOut, held_out_region
 from segloop.train.opened import OpenedEntries
@@ -57,6 +58,15 @@ def classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, .
     # two classes that nobody named are the model's two; otherwise the names say whether the last layer can stay
     unnamed = training_set.classes == ("background", "foreground") and len(spec.classes) == 2
     return spec.classes if unnamed else training_set.classes
+
+
+def is_comparable(spec: ModelSpec, training_set: TrainingSet) -> bool:
+    """Whether a model that learns from the set has the classes and channels of the old one, so that both are scored."""
+    try:
+        classes = classes_to_learn(spec, training_set)
+    except ModelError:
+        return False
+    return classes == spec.classes and channels_to_learn(spec, training_set) == spec.channels
 
 
 def label_translation(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], np.ndarray]:

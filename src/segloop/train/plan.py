@@ -57,7 +57,13 @@ class FinetunePlan:
 
 
 def plan_finetuning(
-    training_set: TrainingSet, ndim: int, seed: int, validation: float, batch: int, learned: Learned = NOTHING
+    training_set: TrainingSet,
+    ndim: int,
+    seed: int,
+    validation: float,
+    batch: int,
+    learned: Learned = NOTHING,
+    comparable: bool = True,
 ) -> FinetunePlan:
     """Look through a training set as fine-tuning will, and say what it would use.
 
@@ -70,6 +76,8 @@ def plan_finetuning(
         As in ``FinetuneSettings``: which regions are held out follows from them.
     learned : mapping
         What the model has learned before, which is not held out; see :func:`segloop.train.lineage.learned_by`.
+    comparable : bool
+        Whether there is an old model to compare with; see :func:`segloop.train.material.is_comparable`.
 
     Raises
     ------
@@ -78,7 +86,7 @@ def plan_finetuning(
     """
     regions = find_regions(training_set, ndim, seed)
     train, held_out = split_regions(regions, validation, lambda region: is_known(region, learned))
-    folds = find_folds(training_set, train) if not held_out and validation > 0 else ()
+    folds = find_folds(training_set, train) if comparable and not held_out and validation > 0 else ()
     judged = [region for fold in folds for region in fold.scored] or held_out
     classes = training_set.classes
     pixels = count_class_pixels(training_set, regions, len(classes))
@@ -158,8 +166,8 @@ def _missing(
         missing.append("Nothing can be held out, so the new model cannot be scored: review a second region.")
     elif folds:
         missing.append(
-            "One region only has objects: it is scored by cross-validation, which takes a third of the time and says "
-            "little. Review a second region."
+            "One region only has objects: it is scored by cross-validation, which takes up to a third of the time and "
+            "says little. Review a second region."
         )
     elif len(judged) == 1:
         missing.append("One region only is held out, so the score will be uncertain: review some more.")
