@@ -146,7 +146,7 @@ def test_folders_of_classes_are_recognised_and_it_is_said(tmp_path: Path) -> Non
     report = evaluate_folders(tmp_path / "r", tmp_path / "p")
     assert report.task is Task.SEMANTIC and report.guessed
     assert report.summary().startswith(
-        "1 image, compared as classes (guessed from the reference; the other way is task 'instance')"
+        "1 image, compared as classes (guessed from the reference; --labels-are instances, in Python task='instance')"
     )
     asked = evaluate_folders(tmp_path / "r", tmp_path / "p", classes=CLASSES)
     assert asked.class_names == CLASSES and not asked.guessed and asked.classes == report.classes
@@ -214,3 +214,16 @@ def test_only_one_pair_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(segloop.io, "read_labels", counting)
     assert evaluate_folders(tmp_path / "r", tmp_path / "p", task="instance").images == 6
     assert most <= 2
+
+
+def test_folders_of_images_are_no_labels(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    squares = np.kron(np.arange(64).reshape(8, 8), np.ones((8, 8), int)).astype(np.uint8)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    save(tmp_path / "images" / "a.tif", random.integers(0, 255, (64, 64)).astype(np.uint8))
+    save(tmp_path / "labels" / "a.tif", squares)
+    for reference, prediction in (("images", "labels"), ("labels", "images")):
+        with pytest.raises(LabelsError, match=r"images.a\.tif looks like an image, not like labels: its .* values"):
+            evaluate_folders(tmp_path / reference, tmp_path / prediction)
+    assert evaluate_folders(tmp_path / "labels", tmp_path / "labels").images == 1

@@ -16,6 +16,7 @@ from segloop.labels import (
     border_classes,
     bounding_boxes,
     check_labels,
+    check_no_photograph,
     check_shape,
     consecutive,
     diameters,
@@ -23,6 +24,7 @@ from segloop.labels import (
     object_table,
     smallest_dtype,
 )
+from segloop.samples import load_reference, load_sample
 
 LARGEST = 2**64 - 1
 
@@ -187,3 +189,43 @@ def test_look_like_instances() -> None:
     assert not look_like_instances(border_classes(cells))
     assert not look_like_instances(cells > 0)
     assert not look_like_instances(np.zeros((4, 4), int))
+
+
+def spots(spacing: int) -> np.ndarray:
+    labels = np.zeros((256, 256), np.uint16)
+    labels[::spacing, ::spacing] = 1 + np.arange((255 // spacing + 1) ** 2).reshape(255 // spacing + 1, -1)
+    return labels
+
+
+def noise(largest: int, dtype: type) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, largest, (3, 200, 200)).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(spots(2), id="objects of one pixel"),
+        pytest.param(squares(30, 3, 0), id="small objects without background"),
+        pytest.param(noise(31, np.uint8), id="scattered classes"),
+        pytest.param(np.where(spots(3) > 0, 1 + spots(3) % 300, 0), id="objects of several pieces"),
+        pytest.param(np.zeros((20, 30), np.uint8), id="nothing"),
+        pytest.param(load_reference("histology").data, id="nuclei"),
+        pytest.param(load_reference("chloroplasts").data, id="a stack"),
+    ],
+)
+def test_labels_are_never_called_an_image(labels: np.ndarray) -> None:
+    check_no_photograph(labels, "a.tif")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(noise(255, np.uint8), id="noise"),
+        pytest.param(noise(65535, np.uint16), id="noise of 16 bits"),
+        pytest.param(load_sample("chloroplasts").read()[0], id="electron microscopy"),
+        pytest.param(load_sample("large-nuclei").read()[0], id="fluorescence"),
+    ],
+)
+def test_images_are_told_from_labels(image: np.ndarray) -> None:
+    with pytest.raises(LabelsError, match=r"a\.tif looks like an image, not like labels: its \d+ values lie in"):
+        check_no_photograph(image, "a.tif")

@@ -14,7 +14,7 @@ import numpy as np
 from skimage.measure import label as connected_components
 
 from segloop.errors import FileError, LabelsError, SettingsError
-from segloop.labels import Labels, Task, check_labels
+from segloop.labels import Labels, Task, check_labels, check_no_photograph
 from segloop.metrics import ClassScores, InstanceScores, class_scores, instance_scores
 from segloop.settings import AUTO, Auto
 
@@ -100,7 +100,7 @@ class Report:
         lines = [f"{self.images} {'image' if self.images == 1 else 'images'}, compared as {_MEANING[self.task]}"]
         if self.guessed:
             other = next(task for task in Task if task is not self.task)
-            lines[0] += f" (guessed from the reference; the other way is task {other.value!r})"
+            lines[0] += f" (guessed from the reference; --labels-are {_MEANING[other]}, in Python task={other.value!r})"
         if self.unscored:
             lines.append(f"without reference, not scored: {_listed(self.unscored)}")
         if self.instances is not None:
@@ -173,7 +173,8 @@ def evaluate_folders(
         If a folder or file cannot be read, no files pair, a reference has no prediction, or two files of one
         folder have the same stem.
     LabelsError
-        If the labels of a pair do not fit each other.
+        If the labels of a pair do not fit each other, or the files are images instead of labels (of either folder the
+        first is looked at).
     """
     from segloop.io import read_labels
 
@@ -191,6 +192,8 @@ def evaluate_folders(
         )
     names = _class_names(classes, [read_labels(references[stems[0]]), read_labels(predictions[stems[0]])])
     guessed = task is AUTO and not names
+    for files in (references, predictions):
+        check_no_photograph(read_labels(files[stems[0]]).data, str(files[stems[0]]))
     first = (read_labels(references[stem]) for stem in stems[:GUESS_IMAGES])
     pairs = ((stem, read_labels(predictions[stem]), read_labels(references[stem])) for stem in stems)
     report = _report(pairs, _guess_task(first) if guessed else _as_task(task, names), names)

@@ -15,6 +15,9 @@ from skimage.segmentation import find_boundaries
 from segloop.errors import LabelsError
 from segloop.image import Image, check_axes
 
+_MOST_CLASSES = 32
+_SAMPLED = 1024
+
 
 class Task(StrEnum):
     """What the numbers of a label image mean."""
@@ -175,6 +178,40 @@ def look_like_instances(labels: np.ndarray) -> bool:
         return False
     pieces = int(connected_components(labels, background=0, connectivity=labels.ndim).max())
     return len(numbers) >= 3 and pieces <= 1.5 * len(numbers)
+
+
+def check_no_photograph(labels: np.ndarray, name: str) -> None:
+    """Raise LabelsError if what was given as labels is certainly an image: its values lie scattered in tiny pieces.
+
+    Labels are never called an image, however small their objects are, or in however many pieces: they have few numbers
+    (classes), few pieces of each (objects), or much background between the pieces.
+
+    Parameters
+    ----------
+    labels : unsigned integers (..., Y, X)
+        One plane of it is looked at, up to 1024 x 1024 pixels.
+    name : str
+        What the error calls it.
+    """
+    plane = sample_plane(labels)
+    values, filled = len(np.unique(plane[plane > 0])), int(np.count_nonzero(plane))
+    if values < _MOST_CLASSES or 2 * filled < plane.size:
+        return
+    pieces = int(connected_components(plane, background=0, connectivity=plane.ndim).max())
+    # of 16 bits hardly two pixels are alike
+    if (filled < 8 * pieces and pieces > 4 * values) or filled < 2 * pieces:
+        raise LabelsError(
+            f"{name} looks like an image, not like labels: its {values} values lie in {pieces} pieces of about "
+            f"{filled / pieces:.1f} pixels; expected one number per object or class, 0 for background"
+        )
+
+
+def sample_plane(array: np.ndarray) -> np.ndarray:
+    """Return the middle of the middle plane (Y, X), at most 1024 x 1024 pixels: enough to see what an array is."""
+    while len(array.shape) > 2:
+        array = array[array.shape[0] // 2]
+    sides = [(max(0, n - _SAMPLED) // 2, min(n, _SAMPLED)) for n in array.shape]
+    return np.asarray(array[tuple(slice(start, start + n) for start, n in sides)])
 
 
 def border_classes(labels: np.ndarray) -> np.ndarray:

@@ -154,11 +154,13 @@ class TestConvert:
             ("a_labels.tif", "no/out.png", "does not exist; make it first"),
             ("bad.tif", "out.png", "bad.tif is damaged"),
             ("colour.tif", "out.png", "one number per pixel"),
+            ("phase.tif", "out.zip", "phase.tif looks like an image, not like labels"),
         ],
     )
     def test_errors(self, source, out, line, labels, tmp_path, run):
         (tmp_path / "bad.tif").write_bytes(b"II*\0")
         tifffile.imwrite(tmp_path / "colour.tif", np.zeros((20, 20, 3), np.uint8), photometric="rgb")
+        tifffile.imwrite(tmp_path / "phase.tif", np.random.default_rng(0).integers(80, 180, (99, 99), np.uint8))
         ran = run("convert", tmp_path / source, tmp_path / out)
         assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
         assert line in ran.err[0]

@@ -11,7 +11,7 @@ from segloop.cli.inputs import LABELS_ENDING
 from segloop.cli.printing import print_line
 from segloop.errors import FileError
 from segloop.io import read_labels, save_labels, stem_of, write_provenance
-from segloop.labels import consecutive
+from segloop.labels import check_no_photograph, consecutive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ def convert_file(labels: Path, out: Path) -> None:
     if out.exists() and labels.exists() and out.samefile(labels):
         raise FileError(f"{out} is the file to be converted; give another name")
     content = read_labels(labels)
+    check_no_photograph(content.data, str(labels))
     save_labels(content, out, _objects_beside(labels))
     write_provenance(out, _provenance(labels))
     kind = "classes" if content.classes else "labels"

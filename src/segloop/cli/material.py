@@ -16,7 +16,7 @@ from segloop.corrections import TrainingSet
 from segloop.errors import FileError, LabelsError, SegloopError, SettingsError
 from segloop.image import Image
 from segloop.io import open_image, read_labels
-from segloop.labels import Labels, Task, check_shape, look_like_instances
+from segloop.labels import Labels, Task, check_no_photograph, check_shape, look_like_instances
 from segloop.models.protocol import Trainable
 
 GUESS_FILES = 8
@@ -94,6 +94,8 @@ def new_training_set(
         Of a model that is trained from scratch.
     """
     first = [read_labels(pair.labels) for pair in pairs[:GUESS_FILES]]
+    for pair, given in zip(pairs, first):
+        check_no_photograph(given.data, str(pair.labels))
     names = names_in(material.classes) or _file_names(material) or first[0].classes
     kind = _label_task(material, first)
     if kind is Task.SEMANTIC:
