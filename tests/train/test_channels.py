@@ -20,7 +20,7 @@ from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.registry import get_family
 from segloop.segmentation import segment
 from segloop.store import load_model, save_model
-from segloop.train.channels import channels_to_learn, with_channels
+from segloop.train.channels import channels_to_learn, learns_colours, with_channels
 from segloop.train.finetune import FinetuneSettings, finetune_events
 
 QUICK = FinetuneSettings(epochs=1, batch=1, crop=32, device=Device.CPU)
@@ -79,6 +79,35 @@ def test_images_of_other_channels_are_learned_and_segmented(family: str, tmp_pat
     image = training_set.read(training_set.entries[0])[0]
     found = segment(load_model("two", Device.CPU), image)
     assert found.labels.shape == (64, 64)
+
+
+def test_a_dim_channel_is_seen_beside_a_bright_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    training_set = TrainingSet(tmp_path / "stains", Task.INSTANCE, ("cell",))
+    shapes = filled(tmp_path / "shapes", "YX")
+    labels = shapes.read(shapes.entries[0])[1]
+    bright, dim = rng.integers(0, 40_000, labels.shape), np.where(labels > 0, 600, 100)
+    for _ in range(2):
+        training_set.add(Image(np.stack([bright, dim]).astype(np.uint16), "CYX"), labels)
+    base = model("unet")
+    base.spec = replace(base.spec, normalization=replace(base.spec.normalization, joint=True))
+    learned = drain(finetune_events(base, training_set, QUICK)).model.spec.normalization
+    image = training_set.read(training_set.entries[0])[0]
+    for seen in learned.apply(image.data, learned.fit(image)):
+        assert np.ptp(seen) > 0.9
+    # colours keep their balance
+    assert not learns_colours(base.spec, training_set)
+    assert learns_colours(base.spec, filled(tmp_path / "colours", "YXS", "YXS", count=3))
+    assert with_channels(base, 4, colours=True).spec.normalization == base.spec.normalization
+
+
+def test_images_of_which_nothing_is_reviewed_do_not_count(tmp_path: Path) -> None:
+    training_set = filled(tmp_path, "CYX", "YXC")
+    grey = filled(tmp_path / "grey", "YX")
+    image, labels, _ = grey.read(grey.entries[0])
+    training_set.add(image, labels, np.zeros(labels.shape, bool))
+    assert channels_to_learn(SPEC, training_set) == 2
+    assert drain(finetune_events(model("unet"), training_set, QUICK)).model.spec.channels == 2
 
 
 def test_what_the_model_takes_already_stays(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from segloop.models.registry import get_family
 from segloop.settings import AUTO, Auto, check_ranges, setting, settings_to_json
 from segloop.train.augment import Augmentation
 from segloop.train.batches import Draw
-from segloop.train.channels import channels_to_learn, with_channels
+from segloop.train.channels import channels_to_learn, learns_colours, with_channels
 from segloop.train.checkpoint import Checkpoint, Keeper, NoKeeper
 from segloop.train.data import CropSource, TrainingImage
 from segloop.train.fit import Clock, Fit, FitSettings
@@ -205,7 +205,7 @@ def finetune_events(
     # a new last layer is drawn at random
     torch.manual_seed(settings.seed)
     channels = channels_to_learn(model.spec, training_set)
-    student = with_channels(model, channels).with_classes(classes)
+    student = with_channels(model, channels, learns_colours(model.spec, training_set)).with_classes(classes)
     parent = f"{model.spec.name}@{model.spec.version}"
     comparable = is_comparable(model.spec, training_set)
     if channels != model.spec.channels:
