@@ -305,3 +305,62 @@ def test_outlines_run_along_the_borders_of_pixels():
         ((1.5, 5.5), (2.5, 5.5)),
         ((2.5, 5.5), (3.5, 5.5)),
     }
+
+
+@pytest.mark.gui
+def test_a_second_box_on_the_same_thing_draws_it_anew(segmented, qtbot, errors):
+    dock, hand = segmented, Hand(qtbot, segmented)
+    layer, live = dock.correct_step.labels, dock.threshold_step.live
+    raise_score(qtbot, dock)
+    mask = live.live.catalog.mask(int(np.argmax(live.live.candidates.scores)))
+    (top, bottom), (left, right) = ((side.start, side.stop) for side in (mask.area.rows, mask.area.columns))
+    qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
+    qtbot.waitUntil(lambda: dock.adding_step.job is None, timeout=PATIENCE)
+    hand.drag((top + 3, left + 3), (bottom - 5, right - 5))
+    label, first = int(layer.data[inside(mask)]), layer.data.copy()
+    hand.drag((top, left), (bottom - 1, right - 1))
+    assert np.unique(layer.data).tolist() == [0, label] and not np.array_equal(layer.data, first)
+    drawn = live.read(mask.area) == label
+    assert (drawn & mask.inside).sum() / (drawn | mask.inside).sum() > 0.8
+    assert "anew" in dock.status.text()
+    # one step of undo, and what was changed by hand since stays
+    layer.undo()
+    assert np.array_equal(layer.data, first)
+    layer.data_setitem(tuple(np.array(inside(mask))[:, None]), 0)
+    hand.drag((top, left), (bottom - 1, right - 1))
+    assert (layer.data == label).sum() == (first == label).sum() - 1 and errors == []
+
+
+@pytest.mark.gui
+def test_an_object_of_too_few_pixels_is_not_added(segmented, qtbot, errors):
+    dock, hand = segmented, Hand(qtbot, segmented)
+    layer, live = dock.correct_step.labels, dock.threshold_step.live
+    raise_score(qtbot, dock)
+    mask = live.live.catalog.mask(int(np.argmax(live.live.candidates.scores)))
+    dock.thresholds.min_area.setValue(dock.thresholds.min_area.maximum())
+    least = live.live.thresholds.min_area
+    assert least > mask.inside.sum() / 4
+    qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
+    qtbot.waitUntil(lambda: dock.adding_step.job is None, timeout=PATIENCE)
+    row, column = inside(mask)
+    hand.drag((row - 4, column - 4), (row + 4, column + 4))
+    assert not layer.data.any() and f"smallest area of {least}" in errors[0]
+
+
+@pytest.mark.gui
+def test_what_was_drawn_while_the_model_looked_goes_with_the_tool(segmented, qtbot, errors):
+    dock, hand = segmented, Hand(qtbot, segmented)
+    layer, live = dock.correct_step.labels, dock.threshold_step.live
+    raise_score(qtbot, dock)
+    mask = live.live.catalog.mask(int(np.argmax(live.live.candidates.scores)))
+    qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
+    dock.adding_step._on_box(np.array([inside(mask)] * 2, float))
+    assert dock.adding_step.job is not None and dock.adding_step._waiting
+    qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
+    assert not dock.adding_step._boxing.active
+    qtbot.waitUntil(lambda: dock.adding_step.job is None, timeout=PATIENCE)
+    assert not layer.data.any() and errors == []
+    # what the model saw is kept
+    qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
+    hand.click(inside(mask))
+    assert layer.data[inside(mask)] and errors == []

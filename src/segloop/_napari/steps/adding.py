@@ -16,6 +16,7 @@ from segloop._napari import editing, prompt_work
 from segloop._napari.areas import area_between, box_of, read, shaped
 from segloop._napari.editing import Paint
 from segloop._napari.features import ObjectOrigin
+from segloop._napari.filled import Filled
 from segloop._napari.jobs import Job
 from segloop._napari.keys import KeyRing
 from segloop._napari.layers import Placement, as_image, visible_part
@@ -77,6 +78,7 @@ class AddingStep(Step):
         self._keys = KeyRing(self, KEYS)
         self._hovered: tuple[int, int] = (0, -1)
         self._prompts: _Prompts | None = None
+        self._filled: Filled | None = None
         self._waiting: list[Callable[[], None]] = []
         self._looked = False
         for tool in (self._picking, self._boxing):
@@ -141,6 +143,8 @@ class AddingStep(Step):
                 tool.stop()
 
     def _on_ended(self) -> None:
+        # what was drawn while the model looked goes with the tool
+        self._waiting.clear()
         self._hovered = (0, -1)
         self._outlines.clear()
         self._show_tools()
@@ -241,17 +245,25 @@ class AddingStep(Step):
         self._hovered = (0, -1)
         self._outlines.clear()
 
-    def _add(self, mask: Mask, label: int, row: dict[str, Any], place: Placement) -> None:
-        """Paint an object on what is free, and on objects of the model that lie mostly under it."""
+    def _add(
+        self, mask: Mask, label: int, row: dict[str, Any], place: Placement, before: Mask | None = None, least: int = 1
+    ) -> Mask:
+        """Paint an object on what is free, and on objects of the model that lie mostly under it; returns what it got.
+
+        ``before`` is what it was, if it is drawn anew; fewer pixels than ``least`` are an error.
+        """
         layer, live = self.layer, self.live
         box = box_of(place, mask.area)
         current = read(layer, place, mask.area)
         free = current == 0
         paints = []
+        if before is not None:
+            free |= current == label
+            paints.append(Paint(box_of(place, before.area), shaped(before.inside, place, before.area), 0))
         held = live.held() if live is not None else set()
         for other in np.unique(current[mask.inside]).tolist():
             number = live.live.object_of(other) if live is not None and other else None
-            if live is None or number is None or other in held:
+            if live is None or number is None or other in held or other == label:
                 continue
             area = live.live.catalog.area(number)
             own = live.read(area) == other
@@ -262,10 +274,16 @@ class AddingStep(Step):
         inside = mask.inside & free
         if not inside.any():
             raise LabelsError("there is no room: other objects are in the way; remove or merge them first")
+        if inside.sum() < least:
+            raise LabelsError(
+                f"only {inside.sum()} pixels would be added there, fewer than the smallest area of {least}; "
+                "lower that under Segment, or draw the object with the brush"
+            )
         paints.append(Paint(box, shaped(inside, place, mask.area), label))
         editing.paint(self.ledger, paints, {label: row})
         layer.selected_label = label
         self.say(f"Object {label} is added: {int(inside.sum())} pixels. Ctrl+Z takes it back.")
+        return type(mask)(mask.area, inside)
 
     # boxes
 
@@ -391,6 +409,11 @@ class AddingStep(Step):
             mask, class_number = prompter.fill(area.plane, box, 1, outline), 1
         if not mask.inside.any():
             raise LabelsError("the model sees no object there; draw it with the brush")
-        label = editing.next_free_label(self.ledger)
+        last = self._filled if self._filled and self._filled.is_meant_by(mask, self.ledger, place) else None
+        label = editing.next_free_label(self.ledger) if last is None else last.label
         row = {"class": asked.model.classes[class_number - 1], "origin": ObjectOrigin.ADDED.value}
-        self._add(mask, label, row, place)
+        least = self.live.live.thresholds.min_area if self.live is not None else 1
+        drawn = self._add(mask, label, row, place, None if last is None else last.mask, least)
+        self._filled = Filled(weakref.ref(self.layer), label, drawn)
+        if last is not None:
+            self.say(f"Object {label} is drawn anew: {int(drawn.inside.sum())} pixels. Ctrl+Z takes it back.")
