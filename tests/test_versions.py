@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,6 +157,24 @@ def test_marks_that_cannot_be_read_are_ignored(three: object, segloop_home: Path
     for text in ("", "[]", '{"in_use": "x"}', '{"in_use": 77}'):
         marks.write_text(text)
         assert listed().version == 3
+
+
+def test_drafts_of_marks_do_not_stay(three: object, segloop_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = segloop_home / "models" / "mine"
+    killed, writing = (folder / f".versions.json-{name}.part" for name in ("killed", "writing"))
+    for draft in (killed, writing):
+        draft.touch()
+    os.utime(killed, (0, 0))
+    use_version("mine", 1)
+    assert sorted(folder.glob("*.part")) == [writing] and listed().version == 1
+
+    def full(draft: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(FileError, match="No space left"):
+        use_version("mine", 2)
+    assert sorted(folder.glob("*.part")) == [writing] and listed().version == 1
 
 
 def test_what_a_version_records(three: object) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from segloop.errors import FileError
 
 MARKS = "versions.json"
+ABANDONED = 3600.0
+"""Seconds after which nobody writes a draft any more."""
+
 _NUMBER = re.compile(r"[1-9]\d{0,8}")
 
 
@@ -87,5 +92,17 @@ def _write(folder: Path, **marks: int) -> None:
     try:
         draft.write_text(json.dumps(marks) + "\n", encoding="utf-8")
         draft.replace(folder / MARKS)
+        _clear(folder)
     except OSError as error:
         raise FileError(f"{folder / MARKS} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Delete the drafts of programs that were killed while they wrote."""
+    for draft in folder.glob(f".{MARKS}-*.part"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > ABANDONED:
+                draft.unlink()
