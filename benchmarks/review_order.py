@@ -88,7 +88,8 @@ def queue_of(route: Route, item: Corrected, threshold: float) -> Queue:
     """What the regions of one image hold."""
     matching = Overlaps.of(item.reference, item.labels).match(threshold)
     number_at = np.zeros(item.labels.shape, np.int64)
-    for number, region in enumerate(route.regions):
+    # where regions overlap, the one that is looked at first finds it
+    for number, region in reversed(list(enumerate(route.regions))):
         number_at[region.rows, region.columns] = number
     wrong = np.zeros(len(route.regions), int)
     for labels, numbers in ((item.reference, matching.missed), (item.labels, matching.extra)):

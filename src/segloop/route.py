@@ -1,7 +1,7 @@
 """Route: the regions of an image that a person looks through, first those where most is found for the effort.
 
-Regions cover every plane exactly once. They hold about equally many things, so that each is about the same work, and
-their borders run between objects where they can.
+Planes are cut into parts with about equally many things, so that each is about the same work; the cuts run between
+objects where they can. Where they cannot, the region is larger than its part: it holds the things it asks about whole.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ from segloop.doubt import Doubts, examine, uncertain_pixels
 from segloop.events import Event, PlaneExamined
 
 THINGS = 1
-"""Most things in a region, unless they lie too close together to be parted."""
+"""Most things in a part, unless they lie too close together to be parted."""
 
 SPAN = 8.0
-"""Longest side of a region, in diameters of typical objects: so much can be seen at a glance."""
+"""Longest side of a part, in diameters of typical objects: so much can be seen at a glance."""
 
 LEAST_SIDE = 16
-"""No region is cut into parts narrower than this, in pixels, or than a typical object."""
+"""No part is narrower than this, in pixels, but where a plane is."""
+
+LEAST_SPAN = 2.0
+"""The same in diameters of typical objects: an object and its surroundings are looked at together anyway."""
+
+MARGIN = 0.1
+"""Of a region around a thing that a cut runs through, in diameters of typical objects."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of a plane.
+    """A rectangle of a plane. All of them cover every plane; they may overlap a little.
 
     Parameters
     ----------
@@ -37,7 +43,7 @@ class Region:
     rows, columns : slice
         In pixels.
     things : tuple of int
-        Positions in the doubts of those whose centre lies here, the most doubtful first.
+        Positions in the doubts of those that it is about, the most doubtful first; no other region is about them.
     objects : int
         How many of them are objects that are shown.
     expected : float
@@ -158,9 +164,10 @@ def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS
     centers = (doubts.boxes[:, :2] + doubts.boxes[:, 2:]) / 2
     shown = doubts.labels > 0
     sides = (doubts.boxes[:, 2:] - doubts.boxes[:, :2]).max(axis=1)
-    typical = float(np.median(sides[shown])) if shown.any() else max(shape[1:]) / SPAN / 4
-    least = max(LEAST_SIDE, round(typical)) if shown.any() else LEAST_SIDE
+    typical = _typical_side(sides[shown]) if shown.any() else max(shape[1:]) / SPAN / 4
+    least = max(LEAST_SIDE, round(LEAST_SPAN * typical)) if shown.any() else LEAST_SIDE
     longest = max(4 * LEAST_SIDE, round(SPAN * typical))
+    margin = max(1, round(MARGIN * typical))
     regions = []
     for plane in range(shape[0]):
         waiting = [(0, 0, shape[1], shape[2], np.flatnonzero(doubts.planes == plane))]
@@ -169,9 +176,10 @@ def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS
             cut = _cut((top, left, bottom, right), doubts.boxes[members], centers[members], things, least, longest)
             if cut is None:
                 order = members[np.argsort(-probability[members], kind="stable")]
-                inside = tuple(order.tolist())
                 count, expected = int(shown[order].sum()), float(probability[order].sum())
-                regions.append(Region(plane, slice(top, bottom), slice(left, right), inside, count, expected))
+                whole = members[sides[members] <= longest]
+                rows, columns = _around((top, left, bottom, right), doubts.boxes[whole], margin, shape[1:])
+                regions.append(Region(plane, rows, columns, tuple(order.tolist()), count, expected))
                 continue
             axis, place = cut
             below = centers[members, axis] < place
@@ -180,6 +188,23 @@ def plan_route(doubts: Doubts, shape: tuple[int, int, int], things: int = THINGS
             waiting.append((*starts, bottom, right, members[~below]))
             waiting.append((top, left, *ends, members[below]))
     return sorted(regions, key=lambda region: -region.expected / region.effort)
+
+
+def _typical_side(sides: np.ndarray) -> float:
+    """The side at which half of the area is in smaller objects: specks, however many, do not count."""
+    ordered = np.sort(sides.astype(np.float64))
+    covered = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(covered, covered[-1] / 2)])
+
+
+def _around(
+    part: tuple[int, int, int, int], boxes: np.ndarray, margin: int, shape: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Rows and columns of a part of a plane, and of all boxes that reach beyond it."""
+    out = (boxes[:, :2] < part[:2]).any(axis=1) | (boxes[:, 2:] > part[2:]).any(axis=1)
+    low = np.vstack([boxes[out, :2] - margin, [part[:2]]]).min(axis=0).clip(0)
+    high = np.minimum(np.vstack([boxes[out, 2:] + margin, [part[2:]]]).max(axis=0), shape)
+    return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
 
 
 def _cut(
