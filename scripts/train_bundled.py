@@ -48,7 +48,7 @@ def nuclei_spec(name: str, architecture: Mapping[str, Any]) -> ModelSpec:
         spec,
         architecture={**spec.architecture, **architecture},
         repeat_grey=True,
-        normalization=Normalization(low=1.0, high=99.8, joint=True),
+        normalization=Normalization(low=1.0, high=99.8, joint=True, one_colour=True),
         license="CC0-1.0",
         description={
             "nuclei-unet": "Nuclei as background / nucleus / border, in fluorescence, H&E and brightfield images",

@@ -12,6 +12,7 @@ from segloop.errors import ImageError, SettingsError
 from segloop.image import Image
 from segloop.normalize import Normalization, Statistics, check_finite
 
+ONE_COLOUR = Normalization(joint=True, one_colour=True)
 DTYPES = [bool, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ">u2", ">f4"]
 
 
@@ -39,7 +40,7 @@ def test_an_image_of_one_colour_is_a_grey_one(colour: int, faint: int) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8)
     rgb = np.random.default_rng(1).integers(0, faint + 1, (20, 20, 3)).astype(np.uint8)
     rgb[..., colour] = grey
-    own = Normalization(joint=True)
+    own = ONE_COLOUR
     statistics = own.fit(Image(rgb, "YXS"))
     expected = own.apply(grey[None], own.fit(Image(grey, "YX")))
     assert statistics.only == colour
@@ -49,18 +50,37 @@ def test_an_image_of_one_colour_is_a_grey_one(colour: int, faint: int) -> None:
 def test_a_mixed_colour_is_one_colour() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (20, 20))
     orange = (grey[..., None] * np.array([1.0, 0.6, 0.0])).astype(np.uint8)
-    assert Normalization(joint=True).fit(Image(orange, "YXS")).only == 0
-    assert Normalization(joint=True).fit(Image(255 - orange, "YXS")).only == 0
+    assert ONE_COLOUR.fit(Image(orange, "YXS")).only == 0
+    assert ONE_COLOUR.fit(Image(255 - orange, "YXS")).only == 0
 
 
 def test_two_colours_and_channels_that_are_no_colours_stay_as_they_are() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
     pixels[..., 2] = 0
-    assert Normalization(joint=True).fit(Image(pixels, "YXS")).only is None
+    assert ONE_COLOUR.fit(Image(pixels, "YXS")).only is None
     pixels[..., 1] = 0
-    assert Normalization(joint=True).fit(Image(pixels, "YXC")).only is None
-    assert Normalization().fit(Image(pixels, "YXS")).only is None
-    assert Normalization(joint=True).fit(Image(np.zeros_like(pixels), "YXS")).only is None
+    assert ONE_COLOUR.fit(Image(pixels, "YXC")).only is None
+    assert Normalization(one_colour=True).fit(Image(pixels, "YXS")).only is None
+    assert ONE_COLOUR.fit(Image(np.zeros_like(pixels), "YXS")).only is None
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("shade", [0, 0.6])
+def test_few_pixels_of_another_colour_are_not_lost(inverted: bool, shade: float) -> None:
+    """Blue nuclei, or such in two shades, and one small object in red."""
+    rgb = np.zeros((400, 400, 3), np.uint8)
+    rgb[::10, :, 2] = np.random.default_rng(0).integers(50, 256, (40, 400))
+    rgb[..., 1] = shade * rgb[..., 2]
+    assert ONE_COLOUR.fit(Image(~rgb if inverted else rgb, "YXS")).only == 2
+    rgb[203:207, 301:304] = 255, 0, 0
+    assert ONE_COLOUR.fit(Image(~rgb if inverted else rgb, "YXS")).only is None
+
+
+def test_models_without_the_field_see_colours_as_they_learned_them() -> None:
+    blue = np.zeros((20, 20, 3), np.uint8)
+    blue[..., 2] = np.arange(20)
+    known = {name: value for name, value in ONE_COLOUR.to_json().items() if name != "one_colour"}
+    assert Normalization(**known).fit(Image(blue, "YXS")).only is None
 
 
 def test_joint_percentiles_keep_colours() -> None:
@@ -166,7 +186,7 @@ def test_percentiles_out_of_order(low: float, high: float) -> None:
 
 
 def test_json_round_trip() -> None:
-    normalization = Normalization(2, 99, True, -1, 3)
+    normalization = Normalization(2, 99, True, -1, 3, True)
     assert Normalization(**json.loads(json.dumps(normalization.to_json()))) == normalization
 
 

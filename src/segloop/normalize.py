@@ -28,11 +28,7 @@ class Statistics:
 
 
 FAINT = 0.1
-"""A channel whose intensities span less than this share of the widest one's shows nothing beside it."""
-ALIKE = 0.999
-"""Channels that are correlated more than this are one in two shades."""
-ENOUGH = 100_000
-"""So many pixels tell which channels show something."""
+"""Channels that nowhere differ more than this part of the widest one's range from a shade of it are of one colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +42,12 @@ class Normalization:
     low, high : float
         Percentiles in [0, 100].
     joint : bool
-        Take one pair of percentiles over all channels, which keeps the colours of an RGB image. An RGB image of one
-        colour, such as blue nuclei on black, is a grey one: its channel takes the place of all.
+        Take one pair of percentiles over all channels, which keeps the colours of an RGB image.
     clip_low, clip_high : float
         Normalised values are clipped to this range, so that a hot pixel cannot drown its neighbours.
+    one_colour : bool
+        With ``joint``, an RGB image of one colour, such as blue nuclei on black, is a grey one: its channel takes the
+        place of all. Not for models that tell classes by colour, which such an image would lose.
     """
 
     low: float = 1.0
@@ -57,6 +55,7 @@ class Normalization:
     joint: bool = False
     clip_low: float = -0.5
     clip_high: float = 2.0
+    one_colour: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 100:
@@ -72,7 +71,7 @@ class Normalization:
         """
         pixels = image.sample()
         check_finite(pixels)
-        only = self._only_colour(pixels) if self.joint and image.channel_axis == "S" else None
+        only = _only_colour(pixels) if self.joint and self.one_colour and image.channel_axis == "S" else None
         if self.joint:
             pixels = pixels.reshape(1, -1) if only is None else pixels[only : only + 1]
         # float32 cannot tell large 32- and 64-bit intensities apart
@@ -87,16 +86,6 @@ class Normalization:
                 raise ImageError(f"the image has intensities from {low.min():.3g} to {high.max():.3g}; scale them down")
         repeat = image.channels if self.joint else 1
         return Statistics(tuple(map(float, low)) * repeat, tuple(map(float, high)) * repeat, only)
-
-    def _only_colour(self, pixels: np.ndarray) -> int | None:
-        """The channel that shows all there is, if all that show something show the same; ``pixels`` : (C, N)."""
-        some = pixels[:, :: max(1, pixels.shape[1] // ENOUGH)].astype(np.float64)
-        low, high = np.percentile(some, [self.low, self.high], axis=1)
-        span = high - low
-        widest = int(span.argmax())
-        shown = np.flatnonzero(span > FAINT * span[widest])
-        alike = all(np.corrcoef(some[widest], some[other])[0, 1] > ALIKE for other in shown if other != widest)
-        return widest if len(span) > 1 and len(shown) and alike else None
 
     def apply(self, array: np.ndarray, statistics: Statistics) -> np.ndarray:
         """Normalise ``array`` (C, ...) of any real dtype to float32 (C, ...). A constant image becomes all 0.
@@ -131,3 +120,24 @@ def check_finite(array: np.ndarray) -> None:
             f"the image has NaN or infinite pixels ({bad} of the {array.size} looked at); "
             "replace them by a number, for instance with numpy.nan_to_num"
         )
+
+
+def _only_colour(pixels: np.ndarray) -> int | None:
+    """The channel of which all others are shades, everywhere: a few bright pixels may be what an image is about.
+
+    ``pixels`` : (C, N).
+    """
+    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    low = pixels.min(axis=1).astype(exact)
+    spans = pixels.max(axis=1).astype(exact) - low
+    widest = int(spans.argmax())
+    if len(spans) < 2 or not 0 < spans[widest] < np.inf:
+        return None
+    shape = (pixels[widest].astype(exact) - low[widest]) / spans[widest]
+    centred = shape - shape.mean()
+    for channel in range(len(pixels)):
+        own = (pixels[channel].astype(exact) - low[channel]) / spans[widest]
+        rest = own - shape * (np.dot(own, centred) / np.dot(centred, centred))
+        if rest.max() - rest.min() > FAINT:
+            return None
+    return widest

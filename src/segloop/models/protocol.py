@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -101,6 +101,12 @@ class ModelSpec:
         if self.task is Task.SEMANTIC and len(self.classes) == 3 and self.classes[2] == "border":
             return 2
         return None
+
+    def with_classes(self, classes: Sequence[str]) -> ModelSpec:
+        """The spec of a model that learns these classes; others than its own may be told apart by colour."""
+        if tuple(classes) == self.classes:
+            return self
+        return replace(self, classes=tuple(classes), normalization=replace(self.normalization, one_colour=False))
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values."""
