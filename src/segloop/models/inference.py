@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, TypeVar, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +19,12 @@ CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d)
 
 
-@runtime_checkable
-class Inferring(Protocol):
+class Inferring(nn.Module, ABC):
     """A network some of whose layers have a faster form that only infers."""
 
+    @abstractmethod
     def for_inference(self) -> None:
         """Take those forms, in place."""
-        ...
 
 
 def inference_copy(module: Module, dtype: torch.dtype) -> Module:

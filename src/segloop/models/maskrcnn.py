@@ -43,7 +43,7 @@ class MaskRCNNModel(TorchModel):
         trunk = 3 * max(config.widths[0] if config.widths else 256, config.pyramid) / 16 + 64 / 2
         boxes = config.detections * max(1.0, pixels / LIMIT_AREA) * config.pyramid * 7 * 7 * 2
         masks = 3 * max(MASK_CHANNELS, *config.mask_layers) * 28 * 28
-        return int(4 * (2 * trunk * pixels + boxes + masks))
+        return int(4 * (2 * trunk * pixels + boxes + masks)) + self.layout_memory
 
     @torch.inference_mode()
     def predict(self, tiles: Tensor) -> list[Instances]:
@@ -102,7 +102,7 @@ class MaskRCNNModel(TorchModel):
 
     def with_classes(self, classes: Sequence[str]) -> MaskRCNNModel:
         """Return a copy for other classes: only the last layers of the box and mask heads are new."""
-        other = MaskRCNNModel(replace(self.spec, classes=tuple(classes)))
+        other = MaskRCNNModel(self.spec.with_classes(classes))
         state = self.module.state_dict()
         if tuple(classes) != self.spec.classes:
             last = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")

@@ -26,11 +26,13 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from segloop.errors import ModelError
+from segloop.models.inference import Inferring
 from segloop.models.mask_filling import MaskFiller, box_head_of_rows
 from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.maskrcnn_losses import ReviewedHeads, ReviewedProposals, mask_loss
 from segloop.models.maskrcnn_sheet import Sheet, sheet_target
 from segloop.models.maskrcnn_targets import object_masks
+from segloop.models.packed import Residual
 from segloop.models.roi_align import PyramidRoIAlign
 
 LEVELS = ("0", "1", "2", "3")
@@ -43,7 +45,7 @@ SURE, CROWDED = 0.5, 0.4
 """A tile is crowded if this share of its proposals became detections with at least this score; it then gets more."""
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Residual):
     """Two 3×3 convolutions beside a shortcut (He et al. 2016)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -65,9 +67,9 @@ class ResidualBlock(nn.Module):
         out: Tensor = self.relu(self.body(x) + self.shortcut(x))
         return out
 
-    def parts(self) -> tuple[list[nn.Conv2d], nn.Module]:
-        """Convolutions, and what is added before the last ReLU: see :class:`segloop.models.packed.Residual`."""
-        return [layer for layer in self.body if isinstance(layer, nn.Conv2d)], self.shortcut
+    def parts(self) -> tuple[nn.Sequential, nn.Module]:
+        """Layers, and what is added before the last ReLU."""
+        return self.body, self.shortcut
 
 
 class SmallBackbone(nn.Module):
@@ -103,7 +105,7 @@ class SmallBackbone(nn.Module):
         return out
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(Inferring):
     """Backbone, proposal network and heads.
 
     Parameters

@@ -8,28 +8,28 @@ oneDNN does all of that in one pass. torch compiles its own networks to the same
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-SHAPES = 8
-"""Sizes of maps for which a convolution keeps its weights; one in another size is laid out anew when it is called."""
+SHAPES = 3
+"""Sizes of maps for which a convolution keeps its weights, the last ones: each takes as much memory as the weights."""
 
 ROWS = 512
 """Rows for which a linear layer's weights are laid out; they serve other numbers as well."""
 
 
-@runtime_checkable
-class Residual(Protocol):
+class Residual(nn.Module, ABC):
     """A residual block that says of what it consists."""
 
-    def parts(self) -> tuple[Sequence[nn.Conv2d], nn.Module]:
-        """Convolutions, each followed by a ReLU, and what is added before the last of those."""
-        ...
+    @abstractmethod
+    def parts(self) -> tuple[Iterable[nn.Module], nn.Module]:
+        """Layers one after another, and what is added to what they give before a ReLU ends the block."""
 
 
 class PackedConvolution(nn.Module):
@@ -48,17 +48,22 @@ class PackedConvolution(nn.Module):
         self.padding, self.stride, self.dilation = list(layer.padding), list(layer.stride), list(layer.dilation)
         self.groups, self.unary = layer.groups, "relu" if relu else "none"
         self.weight, self.bias = layer.weight, layer.bias
+        # the size that was asked for last is the last one
         self._packed: dict[tuple[int, ...], Tensor] = {}
+        # tiles are predicted in several threads
+        self._lock = threading.Lock()
 
     def _weight(self, x: Tensor) -> Tensor:
         """The weights for maps of the size of ``x``: in a layout for another size they might be moved at each call."""
         size = tuple(x.shape[1:])
-        packed = self._packed.get(size)
-        if packed is None:
-            places = (self.padding, self.stride, self.dilation, self.groups)
-            packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *places, [1, *size])
-            if len(self._packed) < SHAPES:
-                self._packed[size] = packed
+        with self._lock:
+            packed = self._packed.pop(size, None)
+            if packed is None:
+                places = (self.padding, self.stride, self.dilation, self.groups)
+                packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *places, [1, *size])
+            self._packed[size] = packed
+            if len(self._packed) > SHAPES:
+                del self._packed[next(iter(self._packed))]
         return packed
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +111,7 @@ class PackedLinear(nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), ROWS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer to (N, C)."""
+        """Apply the layer to (..., C)."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.unary, [], "")
         return out
 
@@ -116,9 +121,17 @@ def can_pack(dtype: torch.dtype) -> bool:
     """Whether this machine and this version of torch have oneDNN's operators for ``dtype``; tried out, not guessed."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
         return False
-    layer = nn.Conv2d(16, 16, 3, padding=1).to(dtype).requires_grad_(False)
-    linear = nn.Linear(16, 16).to(dtype).requires_grad_(False)
-    x = torch.rand(2, 16, 1, 1, dtype=dtype)
+    # what others draw at random is not to depend on whether this was asked
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(dtype)
+
+    layer = nn.Conv2d(16, 16, 3, padding=1, device="meta").requires_grad_(False)
+    linear = nn.Linear(16, 16, device="meta").requires_grad_(False)
+    for own in (layer, linear):
+        own.weight, own.bias = nn.Parameter(drawn(*own.weight.shape), False), nn.Parameter(drawn(16), False)
+    x = drawn(2, 16, 5, 5).contiguous(memory_format=torch.channels_last)
     try:
         with torch.no_grad():
             packed = PackedConvolution(layer, relu=True)
@@ -128,25 +141,50 @@ def can_pack(dtype: torch.dtype) -> bool:
     # other versions of torch may lack the operators or take other arguments
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return all(bool(torch.allclose(own, plain, rtol=0.05, atol=0.05)) for own, plain in (tried, tried_linear))
+    tolerance = max(1e-4, 4 * torch.finfo(dtype).eps)
+    return all(bool((a - b).abs().max() <= tolerance * b.abs().max()) for a, b in (tried, tried_linear))
 
 
 def pack(module: nn.Module) -> None:
     """Put packed layers into the place of those within ``module``, whose batch norms are folded; in place."""
     for name, child in list(module.named_children()):
-        if isinstance(child, Bottleneck):
-            shortcut = child.downsample or nn.Identity()
-            setattr(module, name, PackedResidual([child.conv1, child.conv2, child.conv3], shortcut))
-        elif isinstance(child, Residual):
-            setattr(module, name, PackedResidual(*child.parts()))
-        elif isinstance(child, nn.Linear) or _is_plain(child):
+        if residual := _residual(child):
+            setattr(module, name, PackedResidual(*residual))
+        elif type(child) is nn.Linear or _is_plain(child):
             after = _followers(module, name)
             packed = PackedLinear if isinstance(child, nn.Linear) else PackedConvolution
             setattr(module, name, packed(child, relu=bool(after)))  # type: ignore[arg-type]
             for other in after:
                 setattr(module, other, nn.Identity())
-        else:
+        elif not _reaches_inside(child):
             pack(child)
+
+
+def _residual(module: nn.Module) -> tuple[list[nn.Conv2d], nn.Module] | None:
+    """Convolutions, each followed by a ReLU, and what is added before the last of those; None of other modules."""
+    # a subclass may do something else with its parts
+    if type(module) is Bottleneck:
+        names = ("conv1", "bn1", "relu", "conv2", "bn2", "relu", "conv3", "bn3")
+        body = [module.get_submodule(name) for name in names]
+        shortcut = module.downsample if isinstance(module.downsample, nn.Module) else nn.Identity()
+    elif isinstance(module, Residual):
+        layers, shortcut = module.parts()
+        body = list(layers)
+    else:
+        return None
+    body = [layer for layer in body if type(layer) is not nn.Identity]
+    convolutions = [layer for layer in body[::2] if isinstance(layer, nn.Conv2d) and _is_plain(layer)]
+    between = [layer for layer in body[1::2] if type(layer) is nn.ReLU]
+    # norms, for instance, that could not be folded
+    if len(body) % 2 == 0 or len(convolutions) + len(between) != len(body):
+        return None
+    return convolutions, shortcut
+
+
+def _reaches_inside(module: nn.Module) -> bool:
+    """Whether a module, such as torch's attention, takes the weights of its layers instead of calling them."""
+    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    return type(module).__module__.startswith("torch.nn.modules.") and type(module) not in containers
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -155,10 +193,11 @@ def _is_plain(module: nn.Module) -> bool:
 
 def _followers(module: nn.Module, name: str) -> list[str]:
     """The name of the ReLU that follows a layer with nothing between, if the module applies one child after another."""
-    if not isinstance(module, nn.Sequential):
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return []
-    children = list(module.named_children())
+    # named_children leaves out what is there twice
+    children = list(module._modules.items())
     after = next(number for number, (own, _) in enumerate(children) if own == name) + 1
-    while after < len(children) and isinstance(children[after][1], nn.Identity):
+    while after < len(children) and type(children[after][1]) is nn.Identity:
         after += 1
-    return [children[after][0]] if after < len(children) and isinstance(children[after][1], nn.ReLU) else []
+    return [children[after][0]] if after < len(children) and type(children[after][1]) is nn.ReLU else []

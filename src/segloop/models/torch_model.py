@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segloop.errors import ModelError
 from segloop.models.inference import inference_copy
+from segloop.models.packed import can_pack
 from segloop.models.protocol import Example, ModelSpec
 
 _RENEWING = threading.Lock()
@@ -27,6 +28,10 @@ class TorchModel:
         self.module = module.eval()
         self.precision = torch.float32
         self._twin: tuple[tuple[Any, ...], nn.Module] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # made again when needed; what is packed in it has no form that could be copied or sent
+        return {**self.__dict__, "_twin": None}
 
     @property
     def device(self) -> torch.device:
@@ -60,7 +65,15 @@ class TorchModel:
 
         A guess for networks that do not know better: 256 float32 numbers per pixel.
         """
-        return 1024 * math.prod(shape)
+        return 1024 * math.prod(shape) + self.layout_memory
+
+    @property
+    def layout_memory(self) -> int:
+        """Bytes that the weights of convolutions take in the layout for one more size of tiles."""
+        if self.device.type != "cpu" or not can_pack(self.precision):
+            return 0
+        layers = (layer for layer in self.module.modules() if isinstance(layer, nn.Conv2d))
+        return self.precision.itemsize * sum(layer.weight.numel() for layer in layers)
 
     def prepare(self, example: Example) -> Example:
         """Nothing has to be worked out ahead."""

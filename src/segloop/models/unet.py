@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -141,7 +141,7 @@ class UNetModel(TorchModel):
         """Bytes that predicting one tile of ``shape`` ([Z], Y, X) takes at most."""
         # of the finest level: its skip map, the concatenation, and a convolution's input and output
         width = 6 * self.config.base_channels + 4 * len(self.spec.classes) + self.spec.channels
-        return 4 * width * math.prod(shape)
+        return 4 * width * math.prod(shape) + self.layout_memory
 
     @torch.inference_mode()
     def predict(self, tiles: Tensor) -> list[ScoreMap]:
@@ -171,7 +171,7 @@ class UNetModel(TorchModel):
 
     def with_classes(self, classes: Sequence[str]) -> UNetModel:
         """Return a copy for other classes: encoder and decoder keep their weights, the head is new."""
-        other = UNetModel(replace(self.spec, classes=tuple(classes)))
+        other = UNetModel(self.spec.with_classes(classes))
         state = self.module.state_dict()
         if tuple(classes) != self.spec.classes:
             state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
