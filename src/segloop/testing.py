@@ -19,8 +19,10 @@ It needs pytest, and a minute at most for a small network on a CPU.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import ClassVar
 
@@ -259,10 +261,19 @@ class FamilyContract:
         """``with_classes`` of the model's own classes is a true copy."""
         model = self.model()
         image = self.example(model).image
-        copy = model.with_classes(model.spec.classes)
-        assert copy is not model
-        (expected,), (got,) = model.predict(image[None]), copy.predict(image[None])
+        other = model.with_classes(model.spec.classes)
+        assert other is not model
+        (expected,), (got,) = model.predict(image[None]), other.predict(image[None])
         assert_same_prediction(expected, got, tolerance=0)
+
+    def test_can_be_copied_and_sent_after_predicting(self) -> None:
+        """What a model makes for predicting is no part of what copies and other processes get."""
+        model = self.model()
+        image = self.example(model).image
+        (expected,) = model.predict(image[None])
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            (got,) = other.predict(image[None])
+            assert_same_prediction(expected, got, tolerance=0)
 
     def test_survives_saving_and_loading(self, tmp_path: Path) -> None:
         """The model read back from disk predicts the same, to the bit."""
