@@ -163,6 +163,17 @@ def use_version(name: str, version: int) -> Path:
     return folder
 
 
+def check_deletable(name: str, version: int) -> None:
+    """Raise ModelError if :func:`delete_version` would refuse to delete this version."""
+    if (BUNDLED / check_name(name)).is_dir() and not versions_in(home() / "models" / name):
+        raise ModelError(
+            f"there is no version {version} of an own model {name!r}: it is a bundled model, which cannot be deleted"
+        )
+    folder = _existing(name, version)
+    if len(versions_in(folder.parent)) > 1 and version == version_in_use(folder.parent):
+        raise ModelError(f"version {version} of {name!r} is in use; put another one into use first")
+
+
 def delete_version(name: str, version: int) -> None:
     """Delete one version of an own model, and the model with its last version.
 
@@ -175,10 +186,9 @@ def delete_version(name: str, version: int) -> None:
     FileError
         If it cannot be deleted.
     """
+    check_deletable(name, version)
     folder = _existing(name, version)
     last = len(versions_in(folder.parent)) == 1
-    if not last and version == version_in_use(folder.parent):
-        raise ModelError(f"version {version} of {name!r} is in use; put another one into use first")
     mark_deleted(folder.parent, version)
     try:
         shutil.rmtree(folder.parent if last else folder)

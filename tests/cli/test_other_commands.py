@@ -1,5 +1,6 @@
 """``segloop models``, ``evaluate`` and ``convert``."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -65,6 +66,23 @@ class TestHistory:
         assert (ran.code, json.loads(ran.out), ran.err) == (0, [], [])
         assert not (segloop_home / "models" / "alone").exists()
 
+    @pytest.mark.parametrize(
+        "arguments, line",
+        [
+            (
+                ("nuclei-unet", "--delete", 1),
+                "error: there is no version 1 of an own model 'nuclei-unet': it is a bundled",
+            ),
+            (("mine", "--delete", 9), "error: there is no version 9"),
+            (("mine", "--delete", 1), "error: nobody can be asked whether to delete version 1 of mine; say --yes"),
+        ],
+    )
+    def test_what_cannot_be_deleted_is_told_instead_of_asked(self, arguments, line, mine, run, monkeypatch):
+        monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+        ran = run("models", *arguments)
+        assert (ran.code, ran.out, len(ran.err)) == (2, "", 1) and ran.err[0].startswith(line)
+        assert (mine / "1").exists()
+
     def test_damage_is_told(self, mine, run):
         (mine / "3" / "weights.safetensors").write_bytes(b"cut")
         ran = run("models", "mine")
@@ -125,15 +143,20 @@ class TestConvert:
         array[2:5, 3:9], array[10:12, 10:20] = 1, 2
         return save_labels(array, tmp_path / "a_labels.tif")
 
-    @pytest.mark.parametrize("suffix", [".zip", ".json", ".geojson", ".ome.zarr", ".png", ".csv", ".tif"])
+    @pytest.mark.parametrize("suffix", [".zip", ".json", ".geojson", ".ome.zarr", ".png", ".npy", ".csv", ".tif"])
     def test_every_format(self, suffix, labels, tmp_path, run):
         out = tmp_path / f"out{suffix}"
-        for _ in range(2):  # replaced, not refused or appended to
-            ran = run("convert", labels, out)
+        for more in ((), ("--overwrite",)):  # replaced, not appended to
+            ran = run("convert", labels, out, *more)
             assert (ran.code, ran.err) == (0, [])
-        assert out.exists()
+        assert ran.out.strip().endswith(f"2 labels -> {out}")
+        assert suffix in run("convert", "--help").out
         document = json.loads((tmp_path / f"out{suffix}.provenance.json").read_text())
         assert document["converted"][0]["from"] == str(labels)
+
+    def test_the_folder_is_made(self, labels, tmp_path, run):
+        ran = run("convert", labels, tmp_path / "new" / "folder" / "a.png")
+        assert (ran.code, ran.err) == (0, []) and (tmp_path / "new" / "folder" / "a.png").is_file()
 
     def test_classes_scores_and_provenance_go_along(self, labels, tmp_path, run):
         objects = pd.DataFrame({"label": [1, 2], "class": ["round", "long"], "score": [0.9, 0.8], "origin": "model"})
@@ -151,7 +174,8 @@ class TestConvert:
             ("no.tif", "out.png", "no such file"),
             ("a_labels.tif", "out.docx", "cannot be written as .docx; expected one of .tif"),
             ("a_labels.tif", "a_labels.tif", "is the file to be converted"),
-            ("a_labels.tif", "no/out.png", "does not exist; make it first"),
+            ("a_labels.tif", "bad.tif/out.png", "bad.tif is a file, not a folder; name another folder"),
+            ("a_labels.tif", "colour.tif", "colour.tif exists already; use --overwrite to replace it"),
             ("bad.tif", "out.png", "bad.tif is damaged"),
             ("colour.tif", "out.png", "one number per pixel"),
             ("phase.tif", "out.zip", "phase.tif looks like an image, not like labels"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,8 +109,11 @@ def models(
     if not name and (use is not None or delete is not None):
         raise SettingsError("--use and --delete need the name of a model: segloop models NAME --use 2")
     if delete is not None:
-        from segloop.versions import delete_version
+        from segloop.versions import check_deletable, delete_version
 
+        check_deletable(name, delete)
+        if not yes and not sys.stdin.isatty():
+            raise SettingsError(f"nobody can be asked whether to delete version {delete} of {name}; say --yes")
         if not yes:
             typer.confirm(f"Delete version {delete} of {name}? This cannot be undone.", abort=True, err=True)
         delete_version(name, delete)
@@ -291,14 +295,15 @@ def convert(
         typer.Argument(
             metavar="OUT",
             help="What to write, by its suffix: .tif, .zip (ImageJ ROIs), .json (COCO), .geojson (QuPath), "
-            ".ome.zarr, .png, .csv (measurements). Replaced if it exists.",
+            ".ome.zarr, .png, .npy, .csv (measurements). Its folder is made if need be.",
         ),
     ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Convert labels into another format."""
     from segloop.cli.converting import convert_file
 
-    convert_file(labels, out)
+    convert_file(labels, out, overwrite)
 
 
 @app.command(short_help="Show the whole loop on a bundled image.")

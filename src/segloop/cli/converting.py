@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segloop.cli.inputs import LABELS_ENDING
-from segloop.cli.printing import print_line
+from segloop.cli.printing import counted, print_line
 from segloop.errors import FileError
-from segloop.io import read_labels, save_labels, stem_of, write_provenance
+from segloop.io import SAVE_SUFFIXES, check_writable, read_labels, save_labels, stem_of, suffix_of, write_provenance
 from segloop.labels import check_no_photograph, consecutive
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def convert_file(labels: Path, out: Path) -> None:
+def convert_file(labels: Path, out: Path, overwrite: bool = False) -> None:
     """Write ``labels`` as ``out``, in the format its suffix says, with class, score and origin if they are known.
 
     ``cells_labels.tif`` finds them in ``cells_objects.csv`` beside it, which ``segloop segment`` writes.
@@ -25,16 +25,21 @@ def convert_file(labels: Path, out: Path) -> None:
     Raises
     ------
     FileError, LabelsError
+        Also if ``out`` exists and may not be replaced, or ``labels`` is an image.
     """
     if out.exists() and labels.exists() and out.samefile(labels):
         raise FileError(f"{out} is the file to be converted; give another name")
+    if suffix_of(out) in SAVE_SUFFIXES and out.exists() and not overwrite:
+        raise FileError(f"{out} exists already; use --overwrite to replace it, or another name")
     content = read_labels(labels)
     check_no_photograph(content.data, str(labels))
+    if suffix_of(out) in SAVE_SUFFIXES:
+        check_writable(out.parent)
     save_labels(content, out, _objects_beside(labels))
     write_provenance(out, _provenance(labels))
-    kind = "classes" if content.classes else "labels"
-    count = len(content.classes) or len(consecutive(content.data)[0])
-    print_line(f"{labels}: {count} {kind} -> {out}")
+    many = counted(len(consecutive(content.data)[0]), "label")
+    what = counted(len(content.classes), "class", "classes") if content.classes else many
+    print_line(f"{labels}: {what} -> {out}")
 
 
 def _objects_beside(labels: Path) -> pd.DataFrame | None:

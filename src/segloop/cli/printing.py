@@ -20,6 +20,11 @@ def print_line(text: str = "") -> None:
     typer.echo(text)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a number with its noun: "1 epoch", "2 epochs"; ``many`` is the plural if it is not made with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under a header, columns aligned to the left."""
     lines = [list(header), *(list(row) for row in rows)]

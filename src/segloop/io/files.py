@@ -88,6 +88,8 @@ def check_writable(folder: Path) -> None:
     FileError
     """
     probe = folder / f".{secrets.token_hex(4)}"
+    if taken := next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None):
+        raise FileError(f"nothing can be written to {folder}: {taken} is a file, not a folder; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
