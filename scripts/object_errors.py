@@ -4,9 +4,9 @@ Objects without a partner at an IoU of 0.5 are of one of these kinds:
 
 - *joined*: an object of the model covers most (more than half) of two objects of the reference, or more; those, and it;
 - *parted*: most of two objects of the model, or more, lies in one object of the reference; that one, and they;
-- *outline*: one object for one, which agree by an IoU between 0.1 and 0.5;
-- *missed*: nothing, or nearly nothing, was found there;
-- *extra*: nothing, or nearly nothing, is annotated there.
+- *outline*: one object for one, neither with another partner, which agree by an IoU between 0.1 and 0.5;
+- *missed*: nothing, or nearly nothing, was found there that is not another object's;
+- *extra*: nothing, or nearly nothing, is annotated there that is not another object's.
 """
 
 from __future__ import annotations
@@ -59,33 +59,27 @@ def explain(reference: np.ndarray, found: np.ndarray) -> Errors:
     columns = [int(number) for number in overlaps.prediction[overlaps.columns]]
     holds: dict[int, list[int]] = {}
     parts: dict[int, list[int]] = {}
-    near: dict[int, float] = {}
-    beside: dict[int, float] = {}
     for row, column, iou in zip(rows, columns, overlaps.iou):
         shared = iou * (own[row] + other[column]) / (1 + iou)
         if shared > own[row] / 2:
             holds.setdefault(column, []).append(row)
         if shared > other[column] / 2:
             parts.setdefault(row, []).append(column)
-        near[row] = max(near.get(row, 0.0), iou)
-        beside[column] = max(beside.get(column, 0.0), iou)
     joined = {row for members in holds.values() if len(members) > 1 for row in members}
     joining = {column for column, members in holds.items() if len(members) > 1}
     parted = {row for row, members in parts.items() if len(members) > 1}
     pieces = {column for members in parts.values() if len(members) > 1 for column in members}
 
-    def kind(number: int, first: set[int], second: set[int], iou: dict[int, float], last: Kind) -> Kind:
-        if number in first:
-            return Kind.JOINED
-        if number in second:
-            return Kind.PARTED
-        return Kind.OUTLINE if iou.get(number, 0.0) >= NEAR else last
+    def kind(number: int, first: set[int], second: set[int], last: Kind) -> Kind:
+        return Kind.JOINED if number in first else Kind.PARTED if number in second else last
 
-    return Errors(
-        len(matching.iou),
-        {int(n): kind(int(n), joined, parted, near, Kind.MISSED) for n in matching.missed},
-        {int(n): kind(int(n), joining, pieces, beside, Kind.EXTRA) for n in matching.extra},
-    )
+    missed = {int(n): kind(int(n), joined, parted, Kind.MISSED) for n in matching.missed}
+    extra = {int(n): kind(int(n), joining, pieces, Kind.EXTRA) for n in matching.extra}
+    for iou, row, column in sorted(zip(overlaps.iou, rows, columns), reverse=True):
+        # the best pairs first: each object is in one of them at most
+        if iou >= NEAR and missed.get(row) is Kind.MISSED and extra.get(column) is Kind.EXTRA:
+            missed[row] = extra[column] = Kind.OUTLINE
+    return Errors(len(matching.iou), missed, extra)
 
 
 def ap(right: int, missed: int, extra: int) -> float:

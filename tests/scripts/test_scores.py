@@ -35,6 +35,11 @@ def row(*numbers: int) -> np.ndarray:
         (row(1, 1, 1), row(5, 5, 6), {}, {6: Kind.PARTED}),
         (row(1, 1, 1, 0), row(5, 0, 0, 0), {1: Kind.OUTLINE}, {5: Kind.OUTLINE}),
         (row(1, 0, 0), row(0, 0, 5), {1: Kind.MISSED}, {5: Kind.EXTRA}),
+        # a quarter of 2 is 5's, whose partner is 1: nothing of its own was found there
+        (row(1, 1, 1, 2, 2, 2, 2), row(5, 5, 5, 5, 0, 0, 0), {2: Kind.MISSED}, {}),
+        (row(5, 5, 5, 5, 0, 0, 0), row(1, 1, 1, 2, 2, 2, 2), {}, {2: Kind.EXTRA}),
+        # one object for one: 5 is the better partner of 1, and 6 has none
+        (row(1, 1, 1, 1, 1, 0), row(5, 5, 0, 0, 6, 6), {1: Kind.OUTLINE}, {5: Kind.OUTLINE, 6: Kind.EXTRA}),
     ],
 )
 def test_kinds(reference, found, missed, extra):
