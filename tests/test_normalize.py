@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,6 +75,24 @@ def test_few_pixels_of_another_colour_are_not_lost(inverted: bool, shade: float)
     assert ONE_COLOUR.fit(Image(~rgb if inverted else rgb, "YXS")).only == 2
     rgb[203:207, 301:304] = 255, 0, 0
     assert ONE_COLOUR.fit(Image(~rgb if inverted else rgb, "YXS")).only is None
+
+
+def test_a_faint_second_colour_that_is_not_rare_is_kept() -> None:
+    rgb = np.zeros((400, 400, 3), np.uint8)
+    rgb[::10, :, 2] = np.random.default_rng(0).integers(50, 256, (40, 400))
+    rgb[5::10, :, 0] = 45
+    assert ONE_COLOUR.fit(Image(rgb, "YXS")).only is None
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("colour", [1, 2])
+def test_one_colour_saved_as_jpeg_is_one_colour(colour: int, quality: int) -> None:
+    rgb = np.zeros((256, 256, 3), np.uint8)
+    rows, columns = np.mgrid[:256, :256]
+    rgb[..., colour] = 20 + 200 * np.exp(-((rows % 32 - 16) ** 2 + (columns % 32 - 16) ** 2) / 50)
+    saved = iio.imread(iio.imwrite("<bytes>", rgb, extension=".jpg", quality=quality), extension=".jpg")
+    assert not np.array_equal(saved, rgb)
+    assert ONE_COLOUR.fit(Image(saved, "YXS")).only == colour
 
 
 def test_models_without_the_field_see_colours_as_they_learned_them() -> None:

@@ -27,8 +27,9 @@ class Statistics:
     only: int | None = None
 
 
-FAINT = 0.1
-"""Channels that nowhere differ more than this part of the widest one's range from a shade of it are of one colour."""
+FAINT, RARE = 0.1, 0.3
+"""Channels that differ from a shade of the widest one by at most the first part of its range, and nowhere by more than
+the second, are of one colour: JPEG blurs colours at edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,9 @@ def check_finite(array: np.ndarray) -> None:
 def _only_colour(pixels: np.ndarray) -> int | None:
     """The channel of which all others are shades, everywhere: a few bright pixels may be what an image is about.
 
-    ``pixels`` : (C, N).
+    Parameters
+    ----------
+    pixels : (C, N)
     """
     exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
     low = pixels.min(axis=1).astype(exact)
@@ -138,6 +141,6 @@ def _only_colour(pixels: np.ndarray) -> int | None:
     for channel in range(len(pixels)):
         own = (pixels[channel].astype(exact) - low[channel]) / spans[widest]
         rest = own - shape * (np.dot(own, centred) / np.dot(centred, centred))
-        if rest.max() - rest.min() > FAINT:
+        if np.ptp(rest) > RARE or np.ptp(np.percentile(rest, [1, 99])) > FAINT:
             return None
     return widest
