@@ -222,6 +222,45 @@ def test_a_training_goes_on_while_the_dock_is_closed(qtbot, ready, open_dock, er
     assert training.ended is not None and not errors
 
 
+def test_start_looks_for_a_training_that_is_at_work_first(qtbot, ready, monkeypatch):
+    step, begun = ready.finetune_step, []
+    monkeypatch.setattr(step, "find_training", lambda: setattr(step, "job", object()))
+    monkeypatch.setattr(step, "_begin", lambda *given: begun.append(given))
+    step._has_looked = False
+    press(qtbot, ready.finetune.start)
+    assert step.job is not None and begun == []
+    step.job = None
+
+
+def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, open_dock, monkeypatch, errors):
+    decide(monkeypatch, 0.5, 0.75)
+    ready.finetune.form.fields["epochs"].editor.setValue(1)
+    ready.finetune.name.setText("better")
+    finetune(qtbot, ready)
+    told = ready.finetune.result.text()
+    assert told.startswith("Better. Held-out score 0.500 before, 0.750 after")
+    ready._viewer.window.remove_dock_widget(ready)
+    again = open_dock()
+    qtbot.waitUntil(lambda: bool(again.finetune.result.text()), timeout=PATIENCE)
+    assert again.finetune.result.text() == f"{told} Saved as better."
+    assert list(again.finetune.curves.loss_curve.getData()[0]) == [1]
+    assert again.finetune.base.current() == "better" and not errors
+
+
+def test_plots_that_cannot_be_made_are_no_end_of_training(qtbot, ready, monkeypatch, errors):
+    def broken():
+        raise ImportError("no pyqtgraph here")
+        yield
+
+    panel = ready.finetune
+    panel._building = panel.curves = panel.pictures = None
+    monkeypatch.setattr(panel, "_build_plots", broken)
+    panel.form.fields["epochs"].editor.setValue(1)
+    finetune(qtbot, ready)
+    assert len(errors) == 1 and "no pyqtgraph here" in errors[0]
+    assert "Held-out score" in panel.result.text()
+
+
 def test_one_button_takes_what_is_reviewed_in_the_open_layers(qtbot, untrained, dock, errors, blobs):
     dock.session.choose_model(untrained)
     dock._viewer.add_image(blobs, name="blobs")

@@ -27,7 +27,8 @@ PLAN = FinetunePlan(
     steps=8,
     missing=(),
 )
-RESULT = FinetuneResult(None, (), 0.2, 0.3, "mean AP", gain_error=0.05)
+DONE = tuple(EpochDone(epoch, 40, 0.5, math.nan, 1.0) for epoch in range(1, 41))
+RESULT = FinetuneResult(None, DONE[:1], 0.2, 0.8, "mean AP", gain_error=0.05)
 
 
 def test_how_many_score_is_told_where_not_all_do():
@@ -43,23 +44,29 @@ def test_how_many_score_is_told_where_not_all_do():
     ("result", "verdict", "role"),
     [
         (RESULT, "Better.", "good"),
-        (replace(RESULT, before=math.nan), "Taken; the old model has other classes or channels.", "good"),
+        (replace(RESULT, before=math.nan), "Taken without a comparison: the old", "hint"),
+        (replace(RESULT, after=0.3), "Better, but still poor: only 1 of 40 epochs were done.", "warning"),
+        (replace(RESULT, after=0.3, history=DONE), "Better, but still poor: more corrected objects", "warning"),
+        (replace(RESULT, before=math.nan, after=0.3), "Taken without a comparison", "warning"),
         (replace(RESULT, after=math.nan), "Taken, but not scored.", "hint"),
         (replace(RESULT, after=0.18, folds=2), "Taken, though no better score", "hint"),
     ],
 )
 def test_a_model_is_called_better_only_if_a_score_says_so(result, verdict, role):
     assert result.improved
-    told, shown_as = words.verdict(result)
+    told, shown_as = words.verdict(result, 40)
     assert told.startswith(verdict) and shown_as == role
     assert ("cross-validated" in words.scores(result)) == bool(result.folds)
 
 
 def test_what_helps_is_said_only_where_something_was_forgotten_beyond_doubt():
     lost = OwnScores("nuclei-maskrcnn@1", 0.52, 0.33, 0.03)
-    assert "Rehearsal to 0.25" in words.forgetting(replace(RESULT, own=lost))
+    forgot = replace(RESULT, own=lost)
+    assert "Rehearsal to 0.25 and" in words.forgetting(forgot, 0.0)
+    assert "Rehearsal to 0.5 (it was 0.25) and" in words.forgetting(forgot, 0.25)
+    assert "Keep the old model" in words.forgetting(forgot, 0.5)
     for kept in (replace(lost, after=0.48), replace(lost, before=math.nan, gain_error=math.nan), OwnScores()):
-        assert words.forgetting(replace(RESULT, own=kept)) == ""
+        assert words.forgetting(replace(RESULT, own=kept), 0.0) == ""
 
 
 def test_the_curves_are_as_wide_as_the_time_allows():

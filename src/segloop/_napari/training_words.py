@@ -12,6 +12,15 @@ from segloop.events import EpochDone
 ALL_RIGHT = 0.9995
 """A held-out score that is shown as 1.000."""
 
+POOR = 0.5
+"""A held-out score below which a model misses or misplaces about half of all."""
+
+SHORT = 0.5
+"""A training that did a smaller share of its epochs was cut short."""
+
+REHEARSALS = (0.25, 0.5)
+"""Shares of rehearsal to be tried, one after the other."""
+
 if TYPE_CHECKING:
     from segloop._napari.work import Plan as TrainingPlan
     from segloop.train.finetune import FinetuneResult
@@ -73,25 +82,57 @@ def scores(result: FinetuneResult) -> str:
     return f"Held-out score {before} before, {after} after{gain} ({result.metric}{crossed}){own}"
 
 
-def verdict(result: FinetuneResult) -> tuple[str, str]:
-    """Say how good a model is that was taken, and in what role: "good", or "hint" if nothing shows it to be better."""
+def verdict(result: FinetuneResult, epochs: int) -> tuple[str, str]:
+    """Say how good a model is that was taken, and in what role.
+
+    Parameters
+    ----------
+    result : FinetuneResult
+    epochs : int
+        How many epochs were planned.
+
+    Returns
+    -------
+    str
+    str
+        "good", "warning" if it is poor all the same, "hint" if no score shows it to be better.
+    """
     if math.isnan(result.after):
         return "Taken, but not scored.", "hint"
+    done = len(result.history)
+    poor = ""
+    if result.after < POOR and done < SHORT * epochs:
+        poor = f"still poor: only {done} of {epochs} epochs were done. Give it more time (At most)."
+    elif result.after < POOR:
+        poor = "still poor: more corrected objects help most, then more time (At most)."
     if math.isnan(result.before):
-        return "Taken; the old model has other classes or channels.", "good"
+        compared = "Taken without a comparison: the old model has other classes or channels"
+        return (f"{compared}, and {poor}", "warning") if poor else (f"{compared}.", "hint")
     if result.after <= result.before:
         return "Taken, though no better score shows what it learned: review a second region.", "hint"
-    return "Better.", "good"
+    return (f"Better, but {poor}", "warning") if poor else ("Better.", "good")
 
 
-def forgetting(result: FinetuneResult) -> str:
-    """Say what helps where a model forgot what the bundled one was made for; "" where it did not, beyond doubt."""
+def forgetting(result: FinetuneResult, share: float) -> str:
+    """Say what helps where a model forgot what the bundled one was made for; "" where it did not, beyond doubt.
+
+    Parameters
+    ----------
+    result : FinetuneResult
+    share : float in [0, 1]
+        Share of what it rehearsed while it was trained.
+    """
     own = result.own
     if not own.after - own.before < -2 * own.gain_error:
         return ""
+    more = next((step for step in REHEARSALS if step > share), None)
+    told = "It has forgotten some of the old kind of images"
+    if more is None:
+        return f"{told}, though {share:.0%} of the training was rehearsal. Keep the old model for them: see Versions."
+    so_far = f" (it was {share:g})" if share else ""
     return (
-        "It has forgotten some of the old kind of images. If you need both, set Advanced settings ▸ Rehearsal to 0.25 "
-        "and fine-tune again, or go back by Versions."
+        f"{told}. If you need both, set Advanced settings ▸ Rehearsal to {more:g}{so_far} and fine-tune again, or go "
+        "back by Versions."
     )
 
 

@@ -73,6 +73,8 @@ class FinetunePanel(QWidget):
         self.start = button(
             "Fine-tune", "Train a copy of the model on your corrections. You can work on meanwhile.", "main"
         )
+        self._running = self._scribbling = False
+        self.for_scribbles = TextLabel("hint", "Fine-tune on scribbles, above, trains with these settings.")
         self.reason = TextLabel("reason")
         self.progress = ProgressRow("Stop", "Stop now and keep what is trained so far.")
         self.curves: Any = None
@@ -87,7 +89,9 @@ class FinetunePanel(QWidget):
         self.learning: Any = None
 
         layout = column(self)
+        self.for_scribbles.hide()
         for widget in (
+            self.for_scribbles,
             self.source_field,
             self.uses,
             self.missing,
@@ -132,10 +136,8 @@ class FinetunePanel(QWidget):
         return next(self._building, self) is None
 
     def show_plots(self) -> None:
-        """Show the plots, the missing ones built at once."""
-        while self.build_next_plot():
-            pass
-        self._plots.show()
+        """Show the plots that are built."""
+        self._plots.setVisible(self.curves is not None)
 
     def _build_plots(self) -> Iterator[None]:
         from segloop._napari.panels.curves import Curves
@@ -184,13 +186,32 @@ class FinetunePanel(QWidget):
         """Lock the inputs while a training is under way."""
         for widget in (self.source_field, self.base_field, self.name_field, self.minutes_field, self.advanced):
             widget.setEnabled(not running)
-        self.start.setVisible(not running)
+        self._running = running
+        self._show_start()
         if running:
             self.progress.begin("")
             # not the bar that runs to and fro: each of its steps paints the whole window anew
             self.progress.advance(0, 1, "Starting …")
         else:
             self.progress.finish()
+
+    def show_scribbling(self, scribbling: bool) -> None:
+        """Leave the start to the scribbles' own button while somebody scribbles: it trains on another set."""
+        self._scribbling = scribbling
+        self.source_field.setVisible(not scribbling)
+        self.uses.setVisible(not scribbling and bool(self.uses.text()))
+        self.missing.setVisible(not scribbling and bool(self.missing.text()))
+        self.for_scribbles.setVisible(scribbling)
+        self._show_start()
+
+    def show_uses(self, uses: str, missing: str) -> None:
+        """Say what a training would learn from, and what is missing in it."""
+        self.uses.show_text(uses)
+        self.missing.show_text(missing)
+        self.show_scribbling(self._scribbling)
+
+    def _show_start(self) -> None:
+        self.start.setVisible(not (self._running or self._scribbling))
 
 
 def _side_by_side(*buttons: QPushButton) -> QHBoxLayout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +30,7 @@ from segloop.events import (
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
-    from segloop.train.finetune import FinetuneSettings
+    from segloop.train.finetune import FinetuneResult, FinetuneSettings
     from segloop.trainings import TrainingFolder
 
 BETWEEN_PLOTS = 30
@@ -68,11 +69,24 @@ class FinetuneStep(Step):
         self.panel.build_form(FinetuneSettings)
         self.material.on_ready()
 
+    @guarded
     def prepare_plots(self) -> None:
         """Build the plots of a training one at a time, then look for one that was begun before the dock was closed."""
-        if self.panel.build_next_plot():
+        if self._build_plot():
             self._next_plot.start()
-        elif not self._has_looked:
+        else:
+            self._look_once()
+
+    def _build_plot(self) -> bool:
+        """Build one more of the plots; whether there are more. Without them a training is followed all the same."""
+        try:
+            return self.panel.build_next_plot()
+        except Exception as error:
+            self.fail(error)
+            return False
+
+    def _look_once(self) -> None:
+        if not self._has_looked:
             self._has_looked = True
             self.find_training()
             self.offer_to_resume()
@@ -110,6 +124,10 @@ class FinetuneStep(Step):
         """Add what is reviewed in the open layers to the training set, then begin to fine-tune."""
         if self.job is not None or self.panel.form is None or self._adding is not None:
             return
+        # one may be at work since before the dock was closed: two would compete
+        self._look_once()
+        if self.job is not None:
+            return
         if not self.material.open_layers():
             self._start()
             return
@@ -141,12 +159,15 @@ class FinetuneStep(Step):
         """Begin to follow a training; ``training`` is given what tells whether it is to stop."""
         self._stop = threading.Event()
         self._notices = []
+        self._settings = settings
         self._clock = words.EpochClock(settings.epochs, settings.minutes * 60)
         self.panel.result.show_text("")
         self.panel.reason.show_text("")
         self.panel.show_interrupted("")
         # before the job: what is imported and drawn here lets Qt events in, and events of the job would come
         # out of turn
+        while self._build_plot():
+            pass
         self.panel.show_plots()
         self.recolor()
         self.panel.show_running(True)
@@ -158,16 +179,20 @@ class FinetuneStep(Step):
 
     @guarded
     def find_training(self) -> None:
-        """Follow a training that was begun before the dock was closed, and whose result nobody has seen."""
+        """Follow a training that was begun before the dock was closed, or show again how the last one ended."""
         from segloop.trainings import open_trainings
 
         if self.job is not None:
             return
-        for training in open_trainings():
+        trainings = open_trainings()
+        for training in trainings:
             has_result = training.ended is not None and training.result.is_dir() and not training.is_settled
             if (training.is_running or has_result) and not training.is_watched_elsewhere:
                 self._follow(training)
                 return
+        for training in trainings[:1]:
+            if training.is_settled and training.result.is_dir() and _began_here(training):
+                self._follow(training)
 
     @guarded
     def offer_to_resume(self) -> None:
@@ -202,7 +227,8 @@ class FinetuneStep(Step):
     def _follow(self, training: TrainingFolder) -> None:
         order = training.order
         self.material.go_on_from(self._base_of(order.base), order.name)
-        self.say(f"Training {order.name}. You can go on working.")
+        if not training.is_settled:
+            self.say(f"Training {order.name}. You can go on working.")
         self._begin(order.name, order.settings, partial(work.follow_training, training))
 
     def _base_of(self, path: Path) -> str:
@@ -223,31 +249,39 @@ class FinetuneStep(Step):
 
     def _on_event(self, event: Event) -> None:
         match event:
-            case TrainingStarted(epochs=epochs, train_regions=train, validation_regions=held):
-                self.panel.curves.begin(epochs)
+            case TrainingStarted(train_regions=train, validation_regions=held):
                 self._clock.start()
                 self._show_progress()
                 regions = f"{train} region{'s' * (train != 1)}"
                 kept_out = f"; {held} kept out to score the model" if held else ""
                 self.say(f"Learning from {regions}{kept_out}. You can go on working.")
-            case Scored(stage="before", score=score):
-                self.panel.curves.show_before(score)
-            case Scored(stage="after", score=score):
-                self.panel.curves.show_after(score)
             case CrossValidating(fold=fold, folds=folds):
                 self._clock.stop()
                 self.panel.progress.advance(fold, folds + 1, f"Cross-validating, {fold} of {folds}")
-            case EpochDone(epoch=epoch, loss=loss, score=score):
-                self.panel.curves.add_epoch(epoch, loss, score)
+            case EpochDone():
                 self._clock.note(event)
-                self.panel.curves.expect(self._clock.expected())
                 self._show_progress()
-            case HeldOutFound(epoch=epoch, regions=regions):
-                self.panel.pictures.show_regions(epoch, regions)
             case StillTraining() if self._clock.is_due:
                 self._show_progress()
             case Notice(message=message):
                 self._notices.append(message)
+        if self.panel.curves is not None:
+            self._draw(event)
+
+    def _draw(self, event: Event) -> None:
+        curves = self.panel.curves
+        match event:
+            case TrainingStarted(epochs=epochs):
+                curves.begin(epochs)
+            case Scored(stage="before", score=score):
+                curves.show_before(score)
+            case Scored(stage="after", score=score):
+                curves.show_after(score)
+            case EpochDone(epoch=epoch, loss=loss, score=score):
+                curves.add_epoch(epoch, loss, score)
+                curves.expect(self._clock.expected())
+            case HeldOutFound(epoch=epoch, regions=regions):
+                self.panel.pictures.show_regions(epoch, regions)
 
     def recolor(self) -> None:
         """Draw the plots in the colours of napari's theme."""
@@ -264,10 +298,9 @@ class FinetuneStep(Step):
         result = finetuned.result
         scores = words.scores(result)
         if finetuned.folder is None and finetuned.training is not None and finetuned.training.is_settled:
-            self.panel.result.show_text(f"{scores}. This was decided before.", "hint")
+            self._show_decided(finetuned)
         elif finetuned.folder is not None:
-            verdict, role = words.verdict(result)
-            self.panel.result.show_text(f"{verdict} {scores}. {words.forgetting(result)}".strip(), role)
+            self._show_verdict(result)
             self._take(finetuned)
         else:
             self._undecided = finetuned
@@ -281,6 +314,22 @@ class FinetuneStep(Step):
         if notices:
             self.panel.reason.show_text("\n".join(notices), "warning")
 
+    def _show_verdict(self, result: FinetuneResult, more: str = "") -> None:
+        from segloop.train.own_domain import rehearsal_share
+
+        verdict, role = words.verdict(result, self._settings.epochs)
+        share = rehearsal_share(self._settings.rehearsal, result.model.spec)
+        parts = [verdict, f"{words.scores(result)}.", words.forgetting(result, share), more]
+        self.panel.result.show_text(" ".join(part for part in parts if part), role)
+
+    def _show_decided(self, finetuned: work.Finetuned) -> None:
+        """Show again how a training ended whose result was taken or refused."""
+        if finetuned.result.improved and self.session.find_model(finetuned.name) is not None:
+            self._show_verdict(finetuned.result, f"Saved as {finetuned.name}.")
+            self.material.go_on_from(finetuned.name)
+        else:
+            self.panel.result.show_text(f"{words.scores(finetuned.result)}. This was decided before.", "hint")
+
     def _take(self, finetuned: work.Finetuned) -> None:
         """Make a saved model the one that Run uses."""
         folder = finetuned.folder
@@ -289,7 +338,7 @@ class FinetuneStep(Step):
         # the next round goes on from here
         self.material.go_on_from(finetuned.name)
         version = folder.name if folder is not None else ""
-        self.say(f"Saved as {finetuned.name}, version {version}, and chosen. Press Run to segment with it.", "good")
+        self.say(f"Saved as {finetuned.name}, version {version}, and chosen. Press Run in Segment.", "good")
 
     @guarded
     def keep(self) -> None:
@@ -332,3 +381,9 @@ class FinetuneStep(Step):
         self.material.unlock()
         if self._undecided is None:
             self.offer_to_resume()
+
+
+def _began_here(training: TrainingFolder) -> bool:
+    """Whether this program began a training: its end is still news, as long as nothing was trained since."""
+    process = training.read("process.json")
+    return process is not None and int(process["owner"][0]) == os.getpid()

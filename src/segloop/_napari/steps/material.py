@@ -138,11 +138,19 @@ class MaterialStep(Step):
             self._allow()
 
     def choose(self, base: str, folder: Path) -> None:
-        """Choose a model to start from and a training set, which must be one of the session's, as a person would."""
-        self._on_base(base)
+        """Choose a model to start from and a training set, which must be one of the session's, as a person would.
+
+        Where it is the model chosen already, the new name stays as well.
+        """
+        self.choose_base(base)
         items = self.panel.source.items()
         self.panel.source.setCurrentIndex(items.index(folder))
         self._summarize()
+
+    def choose_base(self, base: str) -> None:
+        """Choose a model to start from, as a person would; where it is chosen already, the new name stays as well."""
+        if base != self._base:
+            self._on_base(base)
 
     def go_on_from(self, base: str, name: str = "") -> None:
         """Start from this model next, if there is one, to a new one of this name, or a name that follows from its."""
@@ -202,10 +210,10 @@ class MaterialStep(Step):
         self.panel.name_field.show_reason(self._name_problem())
         plan, opened = self._plan, bool(self.open_layers())
         passed = [each.text for each in self.review.passed_over(self.folder) if self._can_learn_from(each.layer)]
-        self.panel.missing.show_text("\n".join([*passed, *(() if plan is None else plan.uses.missing)]))
+        missing = "\n".join([*passed, *(() if plan is None else plan.uses.missing)])
         counting = plan is None and self._made_folder() is not None
         text = words.material(plan, self.panel.minutes.value(), opened)
-        self.panel.uses.show_text("Counting …" if counting else text)
+        self.panel.show_uses("Counting …" if counting else text, missing)
         anything = opened or (plan is not None and plan.uses.images > 0)
         ready = self.panel.form is not None and anything and not (self._locked or self._held)
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
