@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,40 @@ def test_everything_comes_back(qtbot, opened, open_dock, cells):
     came.paint((70, 20), 6)
     wait_saved(qtbot, came)
     assert len(folders()) == 1
+
+
+def test_scribbles_come_back_with_their_image_and_the_names_of_their_classes(qtbot, opened, open_dock, cells):
+    image = opened._viewer.layers["cells"]
+    scribbles = Labels(np.zeros(image.data.shape, np.uint8), name="cells – scribbles")
+    opened.session.scribbles[scribbles] = Origin(
+        weakref.ref(image), "YX", task="semantic", classes=("cytoplasm", "mitochondria")
+    )
+    opened._viewer.add_layer(scribbles)
+    scribbles.paint((10, 10), 2)
+    wait_saved(qtbot, scribbles)
+    crash(opened)
+
+    again = open_dock()
+    wait_offer(qtbot, again)
+    while "scribbles" not in again.restore_step.shown.name:
+        press(qtbot, again.notice.later)
+    assert again.notice.restore.text() == "Open image and restore"
+    press(qtbot, again.notice.restore)
+    qtbot.waitUntil(lambda: len(again.session.scribbles) == 1, timeout=PATIENCE)
+    came = restored_layer(again)
+    assert again.tabs.currentIndex() == 2 and again.correct_step.labels is None
+    # an image that is added, or moved, above would hide the prediction
+    image = again._viewer.layers["cells"]
+    again._viewer.layers.move(again._viewer.layers.index(image), len(again._viewer.layers))
+    qtbot.waitUntil(again.scribble.start.isEnabled, timeout=PATIENCE)
+    press(qtbot, again.scribble.start)
+    assert again.scribble_step.layer is came
+    assert again.scribble_step.classes == ("cytoplasm", "mitochondria")
+    assert list(again._viewer.layers) == [image, again.scribble_step.prediction.layer, came]
+    # the big button would train on another set
+    assert not again.finetune.start.isVisibleTo(again.finetune)
+    press(qtbot, again.scribble.stop)
+    assert again.finetune.start.isVisibleTo(again.finetune)
 
 
 def test_an_image_is_known_by_its_pixels(qtbot, opened, open_dock, blobs):

@@ -70,10 +70,11 @@ class Followed:
     def new_documents(self, session: Session, marks: ImageMarks) -> dict[str, Any]:
         """Return the documents that changed since they were last put."""
         layer = self.touch.layer
-        origin = session.origins.get(layer)
+        strokes = session.scribbles.get(layer)
+        origin = session.origins.get(layer) if strokes is None else strokes
         now = {
             "layer": describe_layer(layer),
-            "origin": describe_origin(origin),
+            "origin": describe_origin(origin) | ({} if strokes is None else {"scribbles": True}),
             "image": _describe_image(origin, marks),
             "review": self.review,
             "state": self.state(),

@@ -34,6 +34,9 @@ from segloop._napari.watch import LayerWatch
 CORRECT = 1
 """Number of the tab."""
 
+FINETUNE = 2
+"""Number of the tab."""
+
 AFTER_SHOWING = 100
 """Milliseconds."""
 
@@ -138,7 +141,11 @@ class SegloopDock(Dock):
         loading.ended.connect(self.finetune_step.prepare_plots)
         loading.start()
 
-    def _on_restored(self, _: Any) -> None:
+    def _on_restored(self, layer: Any) -> None:
+        if layer in self.session.scribbles:
+            self.tabs.setCurrentIndex(FINETUNE)
+            self.scribble_fold.expand(animate=False)
+            return
         self.tabs.setCurrentIndex(CORRECT)
         self.review_step.refresh()
 

@@ -36,6 +36,15 @@ def new_scribbles(image: napari.layers.Image, place: Placement) -> napari.layers
     )
 
 
+def show_below(viewer: napari.Viewer, image: napari.layers.Image, scribbles: napari.layers.Labels) -> None:
+    """Move an image below its scribbles, where it hides neither them nor the prediction."""
+    layers = viewer.layers
+    if layers.index(image) > layers.index(scribbles):
+        active = layers.selection.active
+        layers.move(layers.index(image), layers.index(scribbles))
+        layers.selection.active = active
+
+
 def take_brush(viewer: napari.Viewer, layer: napari.layers.Labels) -> None:
     """Select the layer and its brush, of a size that suits what is seen."""
     viewer.layers.selection.active = layer

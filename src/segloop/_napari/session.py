@@ -100,7 +100,7 @@ class Session:
         # those that a semantic model made, and how sure it was of each pixel
         self.scores: weakref.WeakKeyDictionary[Labels, ClassScores] = weakref.WeakKeyDictionary()
         # layers of strokes that a model learns from while one paints: no result, and nothing to be corrected
-        self.scribbles: weakref.WeakSet[Labels] = weakref.WeakSet()
+        self.scribbles: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet
         self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
 

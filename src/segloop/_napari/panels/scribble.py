@@ -122,7 +122,8 @@ class ScribblePanel(QWidget):
         self.finetune = button(
             "Fine-tune on scribbles",
             "Train the whole network on what you painted: slower, and for other images too.\n"
-            "Only painted pixels are learned from. Name, time and settings are those below.",
+            "Only painted pixels are learned from. Model, name, time and settings are those below.",
+            "main",
         )
         layout = column(self, margin=0)
         layout.addWidget(TextLabel("hint", "Paint a little of each class. The model learns it while you paint."))

@@ -253,7 +253,8 @@ class RestoreStep(Step):
         image, _ = self._image_of(offer)
         origin = make_origin(documents.get("origin", {}), layer if image is None else image)
         if origin is not None:
-            self.session.origins[layer] = origin
+            scribbled = documents["origin"].get("scribbles")
+            (self.session.scribbles if scribbled else self.session.origins)[layer] = origin
         review = documents.get("review", {})
         if review.get("whole"):
             self.session.wholly_reviewed.add(layer)

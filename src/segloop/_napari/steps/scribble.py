@@ -25,10 +25,12 @@ from segloop._napari.scribble_layers import (
     drop_class,
     find_scribbles,
     new_scribbles,
+    show_below,
     strokes_of,
     take_brush,
 )
 from segloop._napari.scribble_points import PaintedPoints
+from segloop._napari.session import Origin
 from segloop._napari.steps.finetune import FinetuneStep
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, LabelsError, ModelError, SegloopError, TrainingError
@@ -60,12 +62,12 @@ class ScribbleStep(Step):
         self.refreshes = 0
         self._image: weakref.ref[napari.layers.Image] | None = None
         self._axes = ""
-        self._model: ModelInfo | None = None
         self._live: LivePrediction | None = None
         self._painted: PaintedPoints | None = None
         self._again = False
         self._ready = False
-        self._ours = True
+        # whether names were changed that no layer knows of
+        self._named = False
         # the class that goes when "Remove class" is pressed once more
         self._doomed: int | None = None
         self._after_stroke = timer(self, AFTER_STROKE, self._on_painted)
@@ -182,13 +184,13 @@ class ScribbleStep(Step):
         layer = find_scribbles(self.viewer, image_layer, place)
         if layer is None:
             layer = new_scribbles(image_layer, place)
-            self.session.scribbles.add(layer)
+            self.session.scribbles[layer] = Origin(weakref.ref(image_layer), axes, task="semantic")
             self.viewer.add_layer(layer)
-        self.session.scribbles.add(layer)
-        self._image, self._axes, self._model = weakref.ref(image_layer), axes, model
+        self._image, self._axes = weakref.ref(image_layer), axes
         self.layer = layer
         self._painted = PaintedPoints(layer, place)
         self._begin_with(model, int(layer.data.max(initial=0)))
+        show_below(self.viewer, image_layer, layer)
         name = layer.name.replace("scribbles", "live prediction")
         self.prediction = PredictionLayer(self.viewer, self.session, place, layer, name)
         for changed in strokes_of(layer):
@@ -197,6 +199,10 @@ class ScribbleStep(Step):
         take_brush(self.viewer, layer)
         layer.selected_label = 1
         self.panel.show_active(True)
+        self.finetune.panel.show_scribbling(True)
+        if self.finetune.job is None:
+            # it is seen below what a training of these scribbles starts from
+            self.finetune.material.choose_base(model.name)
         self.panel.state.show_text(f"Looking at the image with {model.name} …")
         self._run(partial(work.open_live, model.path, image), self._on_open)
         self._allow()
@@ -204,10 +210,23 @@ class ScribbleStep(Step):
     def _begin_with(self, model: ModelInfo, painted: int) -> None:
         """Offer the classes that the model knows if it is the person's own; and no fewer than are painted."""
         names = list(self.classes)
-        if tuple(names) == NEW_CLASSES and not model.bundled and len(model.classes) <= MOST_CLASSES:
+        known = self.session.scribbles.get(self.layer)
+        if known is not None and known.classes and not self._named:
+            names = list(known.classes)
+        elif tuple(names) == NEW_CLASSES and not model.bundled and len(model.classes) <= MOST_CLASSES:
             names = list(model.classes)
         names += [f"class {number + 1}" for number in range(len(names), min(painted, MOST_CLASSES))]
         self.panel.classes.show_classes(names, 0)
+        self._note_classes()
+
+    def _note_classes(self) -> None:
+        """Let the layer know the names of its classes: they are saved with it."""
+        image = self._image() if self._image is not None else None
+        if self.layer is not None and image is not None:
+            self._named = False
+            self.session.scribbles[self.layer] = Origin(
+                weakref.ref(image), self._axes, task="semantic", classes=self.classes
+            )
 
     def _on_open(self, live: LivePrediction) -> None:
         self._live = live
@@ -218,6 +237,7 @@ class ScribbleStep(Step):
         """Take the prediction away; what was painted stays."""
         self._let_go()
         self.panel.show_active(False)
+        self.finetune.panel.show_scribbling(False)
         self._allow()
 
     def _let_go(self) -> None:
@@ -255,6 +275,8 @@ class ScribbleStep(Step):
             self.panel.classes.show_classes(self.classes, number - 1)
 
     def _on_names(self) -> None:
+        self._named = True
+        self._note_classes()
         self.panel.reason.show_text(self.panel.classes.problem())
 
     @guarded
@@ -264,6 +286,7 @@ class ScribbleStep(Step):
         if len(names) >= MOST_CLASSES:
             return
         self.panel.classes.show_classes([*names, f"class {len(names) + 1}"], len(names))
+        self._on_names()
         self._on_class(len(names))
         self.panel.classes.edit(len(names))
         self._allow()
@@ -283,6 +306,7 @@ class ScribbleStep(Step):
         if self.layer is not None:
             drop_class(self.layer, number)
         self.panel.classes.show_classes(names, min(number, len(names) - 1))
+        self._on_names()
         self._on_class(min(number, len(names) - 1))
         self._after_stroke.start()
         self._allow()
@@ -395,8 +419,9 @@ class ScribbleStep(Step):
             raise LabelsError(problem)
         if self.finetune.job is not None:
             raise TrainingError("a training is under way; wait until it ends, or stop it, then try again")
-        if self._model is None or self.session.find_model(self._model.name) is None:
-            raise ModelError("the model that looked at the image is gone; stop scribbling and start again")
+        model = self._describer()
+        if model is None:
+            raise ModelError("no model learns from scribbles in 2D; stop scribbling, then restore one")
         self.panel.reason.show_text("")
         image = freeze_image(image_layer, self._axes)
         scribbles = freeze_labels(self.layer, image, Placement.of(image_layer, self._axes))
@@ -406,14 +431,16 @@ class ScribbleStep(Step):
             scribbles,
             self.classes,
             str(image_layer.source.path or image_layer.name),
-            self._model.name,
+            model.name,
         )
         self.panel.finetune.setEnabled(False)
-        self.begin("SegLoop", partial(work.save_scribbles, folder, scribbled), partial(self._on_saved, folder))
+        self.begin(
+            "SegLoop", partial(work.save_scribbles, folder, scribbled), partial(self._on_saved, folder, model.name)
+        )
 
     @guarded
-    def _on_saved(self, folder: Path, _: Any) -> None:
+    def _on_saved(self, folder: Path, model: str, _: Any) -> None:
         self._allow()
         self.session.note_added("semantic", folder)
-        self.finetune.learn_from(self._model.name, folder)
+        self.finetune.learn_from(model, folder)
         self.finetune.start()
