@@ -39,12 +39,15 @@ def check(result, output):
     for suffix in demo.EXPORTS:
         assert (output / f"export{suffix}").exists()
         provenance = json.loads((output / f"export{suffix}.provenance.json").read_text())
-        assert provenance["model"]["sha256"]
+        assert provenance["model"]["sha256"] and len(provenance["image"]["sha256"]) == 64
     shape = load_reference(demo.SAMPLE).shape
     for name in demo.MODELS:
         assert len(TrainingSet(output / "training_set").entries) == 1
         load_model(output / f"{name}-tuned")
-        for stage in ("before", "after"):
+        kept = next(scores.kept for scores in result.scores if scores.model == name)
+        stages = ("before", "after" if kept else f"after{demo.REFUSED}")
+        assert {path.name for path in output.glob(f"{name}_*.png")} == {f"{name}_{stage}.png" for stage in stages}
+        for stage in stages:
             assert read_labels(output / f"{name}_{stage}_labels.tif").shape == shape
             picture = imagecodecs.png_decode((output / f"{name}_{stage}.png").read_bytes())
             assert picture.shape == (3 * shape[0], 3 * shape[1], 3)
@@ -59,12 +62,15 @@ def test_the_loop_runs_and_replaces_an_earlier_one(untrained, tmp_path):
     for folder in ("training_set", "nuclei-unet-tuned", "export.ome.zarr"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "old").write_text("")
+    for stage in ("after", f"after{demo.REFUSED}"):
+        (tmp_path / f"nuclei-unet_{stage}.png").write_text("old")
     (tmp_path / demo.MARK).write_text("")
     lines = []
     check(demo.run_demo(tmp_path, lines.append, minutes=0.01), tmp_path)
     assert not list(tmp_path.rglob("old"))
     assert any("nuclei drawn by people" in line for line in lines)
     assert any(line.startswith("nuclei-unet") and "Dice" in line for line in lines)
+    assert sum("guard: mean" in line and "±" in line for line in lines) == len(demo.MODELS)
 
 
 @pytest.mark.slow
@@ -74,9 +80,19 @@ def test_the_demo_shows_good_models(tmp_path):
     check(result, tmp_path)
     for scores in result.scores:
         assert max(scores.before, scores.after if scores.kept else 0) > 0.5, scores
+        assert np.isfinite(scores.guard_error)
 
 
-@pytest.mark.parametrize("name", ["training_set", "nuclei-unet-tuned", "export.tif", "scores.json"])
+@pytest.mark.parametrize(("kept", "rest", "says"), [(True, 0.9, False), (False, 0.9, True), (True, 0.4, True)])
+def test_the_story_says_which_score_is_which(kept, rest, says):
+    scores = demo.ModelScores("a", "Dice", 0.5, rest, kept, "mean Dice of the classes", 0.6, 0.7, 0.02)
+    head, row, *more = demo._table([scores], "40%")
+    assert head.startswith("on the 40% that nobody reviewed") and head.endswith("kept by the guard")
+    assert row.endswith(f"0.500   {rest:.3f}  {'new' if kept else 'old'}")
+    assert [("disagree" in line) for line in more] == [True] * says
+
+
+@pytest.mark.parametrize("name", ["training_set", "nuclei-unet-tuned", "export.tif", "scores.json", "my image.png"])
 def test_what_is_not_of_a_demo_is_not_replaced(name, tmp_path):
     (tmp_path / name).write_text("mine")
     with pytest.raises(FileError, match=f"{name} is not of an earlier demo"):

@@ -23,21 +23,27 @@ from segloop.labels import Labels, Task
 from segloop.metrics import class_scores, instance_scores
 from segloop.models.protocol import Trainable
 from segloop.provenance import segmentation_provenance
-from segloop.samples import load_correction, load_reference, load_sample
+from segloop.samples import find_sample, load_correction, load_reference, load_sample
 from segloop.segmentation import Segmentation, SegmentSettings, segment_events
 from segloop.store import load_model, write_model
 from segloop.train.finetune import FinetuneResult, FinetuneSettings, finetune_events
 
 SAMPLE = "histology"
 MODELS = ("nuclei-maskrcnn", "nuclei-unet")
-MINUTES = 0.6
+MINUTES = 0.5
 """Of fine-tuning per model: enough to see a change, short enough to wait for."""
 
 EXPORTS = (".tif", ".zip", ".json", ".geojson", ".ome.zarr", ".png", ".csv")
+REFUSED = "_not-kept"
+"""In the names of what a model found that the guard did not keep."""
+
 MARK = ".segloop-demo"
 """A file that says that the folder it lies in is the demo's."""
 
 OBJECT_METRIC, CLASS_METRIC = "AP at IoU 0.5", "Dice"
+
+HELD_OUT = 0.6
+"""Share of the correction that the guard scores on, two of its four blocks: of one block no gain has a known error."""
 
 _EPOCHS = 10_000
 _ENLARGED = 3
@@ -49,10 +55,12 @@ OnEvent = Callable[[Event], object]
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
-    """One model before and after fine-tuning, on the part of the image that it did not learn from.
+    """One model before and after fine-tuning, scored twice; scores are in [0, 1].
 
-    ``metric`` is "AP at IoU 0.5" or "Dice"; ``before`` and ``after`` are in [0, 1]. ``kept`` says whether the
-    new model was better on what was held out in training, and thus is the one that a user would go on with.
+    ``metric``, "AP at IoU 0.5" or "Dice", ``before`` and ``after`` are those of the part of the image that nobody
+    reviewed. Those with ``guard`` are of the regions that fine-tuning kept out; ``guard_error`` is the standard error
+    of the guard's gain, NaN if it cannot be known. ``kept`` says whether the guard found the new model better, which
+    is what a user would go on with; the other score has no part in it.
     """
 
     model: str
@@ -60,6 +68,15 @@ class ModelScores:
     before: float
     after: float
     kept: bool
+    guard_metric: str
+    guard_before: float
+    guard_after: float
+    guard_error: float
+
+    @property
+    def disagree(self) -> bool:
+        """Whether one score rose and the other did not."""
+        return (self.after > self.before) != self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,7 @@ def run_demo(
     Parameters
     ----------
     output : Path
-        An existing folder. Results of an earlier demo in it are replaced; anything else is left alone.
+        An existing folder: empty, or an earlier demo's, whose results are replaced.
     say : callable
         Takes each line of the story.
     on_event : callable
@@ -93,7 +110,7 @@ def run_demo(
     Raises
     ------
     FileError
-        If ``output`` cannot be written, or holds something that is not of an earlier demo and would be replaced.
+        If ``output`` cannot be written, or holds something although no earlier demo ran in it.
     ModelError
         If the bundled models are not installed.
     """
@@ -103,7 +120,12 @@ def run_demo(
     corrected, reviewed = load_correction(SAMPLE)
     drawn = len(np.unique(reference.data)) - 1
     say(f"image: sample {SAMPLE!r}, {' x '.join(map(str, image.shape))} pixels, {drawn} nuclei drawn by people")
-    say(f"correction: {reviewed.mean():.0%} of it reviewed; the scores are those of the rest, which is not learned")
+    rest = f"{1 - reviewed.mean():.0%}"
+    say(f"correction: {reviewed.mean():.0%} of it reviewed. Models learn from one half of that; on the other half the")
+    say(
+        f"guard scores the old and the new model, and keeps the better one. The {rest} that nobody reviewed are neither"
+    )
+    say("learned from nor do they decide: they show at the end what the loop gained.")
     training_set = TrainingSet(_fresh(output / "training_set"), Task.INSTANCE)
     training_set.add(image, corrected, reviewed, source=f"sample {SAMPLE}", key=SAMPLE)
     files: list[Path] = [training_set.folder]
@@ -113,27 +135,33 @@ def run_demo(
         model = load_model(name)
         stages = {"before": _segment(model, name, image, on_event)}
         say(f"{name}: {_found(stages['before'].segmentation)}")
-        tuning = FinetuneSettings(epochs=_EPOCHS, minutes=minutes)
+        tuning = FinetuneSettings(epochs=_EPOCHS, minutes=minutes, validation=HELD_OUT)
         tuned = drain(finetune_events(model, training_set, tuning), on_event)
         folder = _fresh(output / f"{name}-tuned")
         write_model(tuned.model, folder)
-        say(f"{name}: fine-tuned for {tuned.seconds:.0f} s, {_held_out(tuned)}")
+        say(f"{name}: fine-tuned for {tuned.seconds:.0f} s")
+        say(f"{name}: {_guarded(tuned)}")
         stages["after"] = _segment(tuned.model, str(folder), image, on_event)
         say(f"{name}-tuned: {_found(stages['after'].segmentation)}")
         before, after = (_score(stages[stage].segmentation.labels, reference, ~reviewed) for stage in stages)
         metric = OBJECT_METRIC if stages["before"].segmentation.labels.is_instances else CLASS_METRIC
-        scores.append(ModelScores(name, metric, before, after, tuned.improved))
+        guard = (tuned.metric, tuned.before, tuned.after, tuned.gain_error)
+        scores.append(ModelScores(name, metric, before, after, tuned.improved, *guard))
         files.append(folder)
         for stage, done in stages.items():
-            files += _write_stage(output / f"{name}_{stage}", done, image, reference.data)
+            refused = stage == "after" and not tuned.improved
+            files += _write_stage(output / f"{name}_{stage}{REFUSED * refused}", done, image, reference.data)
         if len(scores) == 1:
             files += _export(stages["after" if tuned.improved else "before"], output)
     seconds = time.monotonic() - started
     write_json(output / "scores.json", {"sample": SAMPLE, "seconds": seconds, "models": [asdict(s) for s in scores]})
     say("")
-    for line in _table(scores):
+    for line in _table(scores, rest):
         say(line)
     say("")
+    say(f"exports are of {scores[0].model}{'-tuned' if scores[0].kept else ''}")
+    if any(not model.kept for model in scores):
+        say(f"files named after{REFUSED} are of a new model that was not kept")
     say(f"{output} has the pictures (reference green, prediction red), labels and exports; {seconds:.0f} s in all")
     return DemoResult(tuple(scores), (*files, output / "scores.json"), seconds)
 
@@ -150,7 +178,9 @@ def _segment(model: Trainable, loaded_by: str, image: Image, on_event: OnEvent) 
     device = str(model.device)
     return _Segmented(
         segmentation,
-        segmentation_provenance(segmentation, image, model.spec, settings, model=loaded_by, device=device),
+        segmentation_provenance(
+            segmentation, image, model.spec, settings, model=loaded_by, device=device, source=find_sample(SAMPLE).image
+        ),
     )
 
 
@@ -199,14 +229,19 @@ def _write_picture(path: Path, image: Image, reference: np.ndarray, labels: np.n
 
 
 def _claim(output: Path) -> None:
-    """Make sure that what will be replaced is an earlier demo's, not somebody's training set or model."""
+    """Make sure that the folder is the demo's: nothing of somebody's is replaced, or mixed with its many files.
+
+    Of an earlier demo only the marked folder is known; in it, what is named otherwise this time is removed.
+    """
     mark = output / MARK
     if mark.exists():
+        for path in (path for name in MODELS for path in output.glob(f"{name}_after*") if path.is_file()):
+            path.unlink(missing_ok=True)
         return
-    names = ("training_set", "scores.json", *(f"{name}-tuned" for name in MODELS), *(f"export{s}" for s in EXPORTS))
-    if taken := next((name for name in names if (output / name).exists()), ""):
+    if there := sorted(path.name for path in output.iterdir() if not path.name.startswith(".")):
         raise FileError(
-            f"{output / taken} is not of an earlier demo and would be replaced; choose another output folder"
+            f"{output} is not empty, and {there[0]} is not of an earlier demo, which writes some 30 files; "
+            "choose a new or empty folder with --output"
         )
     try:
         mark.write_text("The results in this folder are replaced when the demo runs again.\n", encoding="utf-8")
@@ -232,14 +267,25 @@ def _found(segmentation: Segmentation) -> str:
     return f"{share:.0%} of the image is nucleus, in {segmentation.seconds:.1f} s"
 
 
-def _held_out(result: FinetuneResult) -> str:
+def _guarded(result: FinetuneResult) -> str:
+    """What the guard saw, with the error, and what it decided."""
     if math.isnan(result.before):
-        return "without a score, as nothing was held out"
-    verdict = "better" if result.improved else "not better, so the old model stays"
-    return f"held-out score {result.before:.3f} -> {result.after:.3f}: {verdict}"
+        return "nothing was held out, so the guard has no score; the new model is kept"
+    gain = f"{result.after - result.before:+.3f}"
+    gain += "" if math.isnan(result.gain_error) else f" ± {result.gain_error:.3f}"
+    verdict = "better, so the new model is kept" if result.improved else "not better, so the old model stays"
+    return f"guard: {result.metric} {result.before:.3f} -> {result.after:.3f} ({gain}): {verdict}"
 
 
-def _table(scores: list[ModelScores]) -> list[str]:
-    rows = [(s.model, s.metric, f"{s.before:.3f}", f"{s.after:.3f}", "new" if s.kept else "old") for s in scores]
-    rows.insert(0, ("model", "score on the rest", "before", "after", "kept"))
-    return [f"{name:<18}{metric:<20}{before:>8}{after:>8}  {kept}" for name, metric, before, after, kept in rows]
+def _table(scores: list[ModelScores], rest: str) -> list[str]:
+    lines = [f"{f'on the {rest} that nobody reviewed':<38}{'before':>8}{'after':>8}  kept by the guard"]
+    for model in scores:
+        kept = "new" if model.kept else "old"
+        lines.append(f"{model.model:<18}{model.metric:<20}{model.before:>8.3f}{model.after:>8.3f}  {kept}")
+    for model in scores:
+        if model.disagree:
+            lines.append(
+                f"{model.model}: the guard and this part of the image disagree; the guard decides, by few objects. "
+                "More reviewed regions make it surer"
+            )
+    return lines
