@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -74,11 +75,12 @@ def test_known_regions_are_learned_again_and_others_held_out(tmp_path: Path) -> 
 def test_of_few_regions_no_more_than_the_share_is_held_out() -> None:
     chances = [0.01, 0.02, 0.03, 0.04, 0.05, 0.9, 0.95]
     box = (slice(0, 1), slice(0, 1))
-    regions = [Region(None, (n,), box, True, chance, box) for n, chance in enumerate(chances)]
+    entry = SimpleNamespace(id="0001", hashes={"images": "same"})
+    regions = [Region(entry, (n,), box, True, chance, box) for n, chance in enumerate(chances)]
     assert [region.plane[0] for region in split_regions(regions, 0.25)[1]] == [0, 1]
     assert [region.plane[0] for region in split_regions(regions, 0.1)[1]] == [0]
     # of many, chance does what it should, and what is held out stays so as more are added
-    many = [Region(None, (n,), box, True, chance + n * 1e-6, box) for n, chance in enumerate(chances * 3)]
+    many = [Region(entry, (n,), box, True, chance + n * 1e-6, box) for n, chance in enumerate(chances * 3)]
     assert len(split_regions(many, 0.25)[1]) == 15
 
 
