@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
+
 from segloop.errors import FileError, SettingsError
 from segloop.events import Event, Notice
 from segloop.image import Image
 from segloop.io import OpenedImage, open_image, save_labels, stem_of, write_provenance
+from segloop.labels import look_like_instances, sample_plane
 from segloop.models.protocol import ModelSpec, Segmenter
 from segloop.provenance import segmentation_provenance
 from segloop.segmentation import Segmentation, SegmentSettings, segment_events
@@ -83,7 +86,7 @@ class Written:
 
     def summary(self) -> str:
         """Say in a few words what was found."""
-        return ", ".join(self.classes) if self.classes else f"{self.objects} objects"
+        return ", ".join(self.classes) if self.classes else f"{self.objects} object{'' if self.objects == 1 else 's'}"
 
 
 def segment_file(
@@ -110,6 +113,8 @@ def segment_file(
     """
     opened = open_image(path, order.axes)
     yield from guessed_axes(path, opened)
+    if _is_labels(opened.image):
+        yield Notice(f"{path.name} looks like labels, not like an image; it is segmented all the same")
     result = yield from segment_events(model, opened.image, settings or order.settings)
     save_labels(result.labels, order.targets(opened.image.name)[0], result.objects)
     return complete(result, opened.image, model.spec, order, str(model.device), path, source)
@@ -119,6 +124,16 @@ def guessed_axes(path: Path, opened: OpenedImage) -> Generator[Event, None, None
     """Say so if the axes of an image were guessed."""
     if opened.axes_guessed:
         yield Notice(f"{path.name}: axes guessed as {opened.image.axes}; use --axes to change")
+
+
+def _is_labels(image: Image) -> bool:
+    """Whether an image can only be a label image: its numbers are in one piece each, with 0 between them."""
+    if not image.axes.endswith("YX") or "C" in image.axes or image.data.dtype.kind not in "iu":
+        return False
+    plane = sample_plane(image.data)
+    # nearly every photograph is told by this, which costs nothing
+    smooth = plane.shape[1] > 1 and np.mean(plane[:, 1:] == plane[:, :-1]) > 0.7
+    return bool(smooth and (plane == 0).any() and look_like_instances(plane))
 
 
 def complete(

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from segloop.io import save_labels, write_provenance
+from segloop.models.registry import get_family
 from segloop.store import load_model, save_model
 
 
@@ -24,6 +25,15 @@ def test_models(unet, run, segloop_home):
     assert (mine["name"], mine["versions"], mine["bundled"], mine["family"]) == ("mine", [1, 2], False, "unet")
     text = run("models").out
     assert "mine" in text and "version 2 of 2" in text and str(segloop_home) in text
+
+
+def test_a_table_of_models_stays_narrow(unet, run, segloop_home):
+    family = get_family("unet")
+    names = ("background", *(f"a long name of class number {number}" for number in range(9)))
+    save_model(family.build(family.new_spec("mine", names, 1, 2, "small")), "mine")
+    text = run("models").out
+    assert "background, a long name of class number 0 and 8 more" in text
+    assert max(len(line) for line in text.splitlines()[:-1]) < 140
 
 
 class TestHistory:

@@ -114,6 +114,20 @@ def test_guessed_axes_are_shown_and_can_be_said(unet, out, tmp_path, run):
     assert read_labels(out / "a_labels.tif").axes == "TYX"
 
 
+@pytest.mark.parametrize("what, told", [(0, []), (1, ["note: x.tif looks like labels, not like an image; it is"])])
+def test_labels_that_are_segmented_are_noticed(what, told, blobs, unet, out, tmp_path, run):
+    tifffile.imwrite(tmp_path / "x.tif", blobs(0)[what])
+    ran = run("segment", tmp_path / "x.tif", "--model", unet, "--output", out)
+    assert ran.code == 0 and len(ran.err) == len(told)
+    assert all(line.startswith(start) for line, start in zip(ran.err, told))
+
+
+def test_output_that_is_a_file(folders, unet, tmp_path, run):
+    (tmp_path / "text.tif").write_text("")
+    ran = run("segment", folders[0], "--model", unet, "--output", tmp_path / "text.tif")
+    assert ran.code == 2 and "text.tif is a file, not a folder; name another folder" in ran.err[0]
+
+
 def test_one_bad_image_does_not_stop_the_others(folders, unet, out, run):
     images, _ = folders
     (images / "b.tif").write_bytes((images / "b.tif").read_bytes()[:300])

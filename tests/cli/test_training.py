@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from segloop.cli.progress import ProgressBar
 from segloop.cli.training_result import finish
 from segloop.corrections import TrainingSet
 from segloop.errors import SettingsError
+from segloop.events import EpochDone, TrainingStarted
 from segloop.models.registry import get_family
 from segloop.store import list_models, load_model
 from segloop.train.finetune import FinetuneResult
@@ -167,6 +169,10 @@ class TestWhatCannotBeTrained:
             path.rename(path.with_name(f"x{path.name}"))
         assert "give both the same name" in finetune()
 
+    def test_labels_in_the_folder_of_the_images(self, finetune, folders):
+        error = finetune(images=folders[0], labels=folders[0])
+        assert "labels are called _labels after them, such as a_labels.tif; the other files are taken" in error
+
     def test_folders_that_are_not_there(self, finetune, tmp_path):
         assert "no such folder" in finetune(images=tmp_path / "no")
         assert "no such folder" in finetune(labels=tmp_path / "no")
@@ -213,6 +219,40 @@ class TestWhatCannotBeTrained:
         for path in folders[1].iterdir():
             tifffile.imwrite(path, (tifffile.imread(path) > 0).astype(np.uint8))
         assert "would forget the border; give each object a number of its own" in finetune()
+
+
+@pytest.mark.parametrize("count, told", [(3, False), (16, True)])
+def test_objects_that_are_called_classes_are_asked_about(count, told, folders, unet, run, monkeypatch):
+    images, labels = folders
+    for path in labels.iterdir():
+        tifffile.imwrite(path, np.kron(np.arange(16).reshape(4, 4) % count, np.ones((16, 16), int)).astype(np.uint8))
+    monkeypatch.setattr("segloop.cli.training.finetune_events", lambda model, *others: got_worse(model))
+    ran = run(
+        "finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "m", "--labels-are", "classes"
+    )
+    asked = [line for line in ran.err if "are these single objects? Then use --labels-are instances" in line]
+    assert ran.code == 0 and len(asked) == told
+    assert not told or asked[0].startswith("note: 16 classes are learned")
+    assert "0 epochs on 3 images in 1 s" in ran.out
+
+
+def got_worse(model):
+    return Worse(model)
+    yield
+
+
+def test_a_training_that_nobody_watches_tells_now_and_then_how_far_it_is(capfd, monkeypatch):
+    clock = iter(range(0, 60, 4))
+    monkeypatch.setattr("segloop.cli.progress.time.monotonic", lambda: next(clock))
+    for quiet in (True, False):
+        with ProgressBar("mine", quiet) as progress:
+            progress(TrainingStarted(9, 3, 1, "cpu"))
+            for epoch in range(1, 9):
+                progress(EpochDone(epoch, 9, 1 / epoch, 0.5 if epoch == 3 else float("nan"), 1.0))
+        lines = capfd.readouterr().err.splitlines()
+        assert not quiet or lines == []
+    assert lines[0] == "mine: training" and 3 <= len(lines) < 9
+    assert lines[1].startswith("mine: epoch ") and ", loss 0." in lines[1]
 
 
 def test_images_without_labels_are_named(folders, unet, run):

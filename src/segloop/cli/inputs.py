@@ -74,6 +74,11 @@ def pair_files(images: Path, labels: Path, reviewed: Path | None) -> tuple[list[
     if not image_files:
         raise FileError(f"no images in {images}; expected files such as {', '.join(IMAGE_SUFFIXES[:5])}")
     stems = sorted(image_files.keys() & label_files.keys())
+    if not stems and labels.resolve() == images.resolve():
+        raise FileError(
+            f"no labels in {images}: beside their images, in one folder, labels are called {LABELS_ENDING} after them, "
+            f"such as {next(iter(image_files))}{LABELS_ENDING}.tif; the other files are taken for images"
+        )
     if not stems:
         raise FileError(
             f"no image in {images} ({listed(image_files)}) pairs with labels in {labels} ({listed(label_files)}); "

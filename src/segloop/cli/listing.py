@@ -11,6 +11,8 @@ from segloop.errors import ModelError
 from segloop.store import ModelInfo, home, list_models
 from segloop.versions import PICTURES, Version, list_versions
 
+_COLUMN = 44
+
 
 def list_all(as_json: bool) -> None:
     """Print the bundled and the user's own models."""
@@ -24,7 +26,7 @@ def list_all(as_json: bool) -> None:
             _kept(info),
             info.family,
             info.task,
-            ", ".join(info.classes),
+            _shortened(info.classes),
             _score(info),
             info.parent,
         )
@@ -81,6 +83,16 @@ def with_error(value: float, error: float, signed: bool = False) -> str:
         return ""
     text = f"{value:+.3f}" if signed else f"{value:.3f}"
     return f"{text} ± {error:.3f}" if math.isfinite(error) else text
+
+
+def _shortened(classes: tuple[str, ...]) -> str:
+    """The classes as far as they fit into a column; --json has all of them."""
+    shown = len(classes)
+    while shown > 1 and len(", ".join(classes[:shown])) > _COLUMN:
+        shown -= 1
+    text = ", ".join(classes[:shown])
+    text = text if len(text) <= _COLUMN else f"{text[: _COLUMN - 1]}…"
+    return text if shown == len(classes) else f"{text} and {len(classes) - shown} more"
 
 
 def _kept(info: ModelInfo) -> str:

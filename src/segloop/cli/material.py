@@ -22,6 +22,8 @@ from segloop.models.protocol import Trainable
 GUESS_FILES = 8
 """How many label files are looked at to tell instances from classes."""
 
+MANY_CLASSES = 8
+
 _NUMBERED = re.compile(r"\s*(\d+)[\s:,;=]+(.+?)\s*")
 
 
@@ -113,6 +115,11 @@ def new_training_set(
                 "border; give each object a number of its own, or name what to learn: --classes background,object"
             )
         classes = _semantic_classes(names, known_classes, max(numbers))
+        if not names and len(numbers) > MANY_CLASSES and sum(look_like_instances(part.data) for part in first) > 0:
+            note(
+                f"{len(classes)} classes are learned, one for each number in the labels; are these single objects? "
+                "Then use --labels-are instances"
+            )
     else:
         classes = names_in(material.classes) if task is Task.INSTANCE else ()
         classes = tuple(name for name in classes if name != "background") or ("object",)

@@ -1,14 +1,17 @@
-"""Progress of long work, on stderr: a bar for people, nothing for pipes."""
+"""Progress of long work, on stderr: a bar in a terminal, elsewhere a line now and then while a model learns."""
 
 from __future__ import annotations
 
 import math
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
-from segloop.cli.reports import note
+from segloop.cli.reports import note, tell
 from segloop.events import EpochDone, Event, Notice, Scored, SegmentStarted, TileDone, TrainingStarted
+
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
@@ -18,12 +21,14 @@ class ProgressBar:
     ----------
     title : str
     quiet : bool
-        No bar. There is none either when stderr is not a terminal. Notices are always written.
+        Neither bar nor lines. Notices are always written.
     """
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         self._title = title
         self._visible = sys.stderr.isatty() and not quiet
+        self._lines = not self._visible and not quiet
+        self._told = -math.inf
         self._progress: Any = None
         self._task: Any = None
 
@@ -60,9 +65,11 @@ class ProgressBar:
                 self._show(done)
             case TrainingStarted(epochs=epochs):
                 self._start(epochs)
+                self._tell_now_and_then("training")
             case EpochDone(epoch=epoch, loss=loss, score=score):
                 held_out = "" if math.isnan(score) else f", held out {score:.3f}"
                 self._show(epoch, f"  loss {loss:.3f}{held_out}")
+                self._tell_now_and_then(f"epoch {epoch}, loss {loss:.3f}{held_out}")
             case Scored(stage=stage, score=score):
                 self._write(f"{self._title}: held-out score {stage} {score:.3f}")
 
@@ -73,6 +80,11 @@ class ProgressBar:
     def _show(self, done: float, more: str = "") -> None:
         if self._task is not None:
             self._progress.update(self._task, completed=done, **({"more": more} if more else {}))
+
+    def _tell_now_and_then(self, text: str) -> None:
+        if self._lines and time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = time.monotonic()
+            tell(f"{self._title}: {text}")
 
     def _write(self, text: str) -> None:
         if self._progress is not None:

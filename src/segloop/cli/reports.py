@@ -18,6 +18,11 @@ def note(text: str) -> None:
     _write(f"note: {_flat(text)}")
 
 
+def tell(text: str) -> None:
+    """Tell the user how far the work is."""
+    _write(_flat(text))
+
+
 def complain(text: str) -> None:
     """Tell the user what went wrong."""
     _write(f"error: {_flat(text)}")

@@ -36,9 +36,12 @@ def _help(place: str) -> str:
     home, _, name = place.rpartition(".")
     module, _, settings = home.partition(":")
     fields = dataclasses.fields(getattr(import_module(module), settings))
-    meta = next(field.metadata for field in fields if field.name == name)
-    low, high = meta["min"], meta["max"]
+    field = next(field for field in fields if field.name == name)
+    meta = field.metadata
+    low, high, usual = meta["min"], meta["max"], field.default
     if math.isinf(low) and math.isinf(high):
         return str(meta["help"])
     limits = f"at least {low:g}" if math.isinf(high) or high >= 1e6 else f"{low:g} to {high:g}"
+    if isinstance(usual, int | float):
+        limits += f"; default {usual:g}" if math.isfinite(usual) else "; no limit by default"
     return f"{meta['help']} [{limits}]"

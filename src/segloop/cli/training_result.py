@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from segloop.cli.printing import print_json, print_line
+from segloop.cli.printing import counted, print_json, print_line
 from segloop.cli.reports import note
 from segloop.corrections import TrainingSet
 from segloop.labels import Task
@@ -59,7 +59,9 @@ def finish(
             }
         )
         return
-    print_line(f"{len(result.history)} epochs on {len(training_set)} images in {result.seconds:.0f} s")
+    print_line(
+        f"{counted(len(result.history), 'epoch')} on {counted(len(training_set), 'image')} in {result.seconds:.0f} s"
+    )
     how = "cross-validated on halves of the one region" if result.folds else "held out"
     print_line(f"{result.metric}, {how}: before {_score(result.before)}, after {_score(result.after)}")
     if result.own.words:
