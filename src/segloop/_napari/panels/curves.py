@@ -14,6 +14,9 @@ from segloop._napari.theme import colors as theme_colors
 
 HEIGHT = 110
 
+SCORES = (-0.04, 1.04)
+"""The axis of scores, which lie between 0 and 1, with room for the points."""
+
 FIRST = 20
 """So many epochs are shown at most, until it is known how many there will be."""
 
@@ -38,6 +41,8 @@ class Curves(QWidget):
         self.score_plot, self.score_curve = self._plot(
             "Held-out score per epoch", "How good it is on regions kept out of training, from 0 to 1. It should rise."
         )
+        self.score_plot.setLimits(yMin=SCORES[0], yMax=SCORES[1])
+        self.loss_plot.setLimits(yMin=0)
         self.before = pg.InfiniteLine(angle=0, movable=False)
         self.before.setVisible(False)
         self.score_plot.addItem(self.before)
@@ -80,6 +85,9 @@ class Curves(QWidget):
         self.score_curve.setData([], [])
         self.before.setVisible(False)
         self._show_epochs(min(epochs, FIRST))
+        for plot in (self.loss_plot, self.score_plot):
+            # until there is something to be seen
+            plot.hide()
 
     def expect(self, epochs: int) -> None:
         """Make room for so many epochs: as many as the time is likely to allow."""
@@ -115,3 +123,6 @@ class Curves(QWidget):
                 points.pop()
             points.append((x, y))
             curve.setData([p[0] for p in points], [p[1] for p in points])
+        # a loss tells something by its fall only
+        self.loss_plot.setVisible(len(self._loss) > 1)
+        self.score_plot.setVisible(bool(self._score))

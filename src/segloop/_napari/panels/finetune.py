@@ -136,7 +136,9 @@ class FinetunePanel(QWidget):
         return next(self._building, self) is None
 
     def show_plots(self) -> None:
-        """Show the plots that are built."""
+        """Show the plots, the missing ones built at once."""
+        while self.build_next_plot():
+            pass
         self._plots.setVisible(self.curves is not None)
 
     def _build_plots(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ class LearningPlot(QWidget):
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.getAxis("left").setWidth(40)
+        self.plot.setLimits(yMin=-0.04, yMax=1.04)
         self.plot.setToolTip(
             "Held-out score of each version, with its standard error. At 0: the model from which the first one began."
         )

@@ -31,7 +31,7 @@ class Pictures(QWidget):
         self.grid = PictureGrid()
         self.grid.setToolTip(
             "Regions that the model does not learn from. Outlines: green is what you said is there, orange what the "
-            "model finds, white where both agree."
+            "model finds, white where both agree. Click to enlarge them, and once more to make them small."
         )
         layout = column(self, margin=0)
         layout.addWidget(self.caption)
@@ -41,7 +41,7 @@ class Pictures(QWidget):
     def show_regions(self, epoch: int, regions: Sequence[FoundRegion]) -> None:
         """Show what was found after an epoch; 0 is before training."""
         when = f"after epoch {epoch}" if epoch else "before training"
-        self.caption.show_text(f"Held out, {when}: green corrected, orange found, white both")
+        self.caption.show_text(f"Held out, {when}: green corrected, orange found, white both. Click to enlarge.")
         self.grid.show_pictures([outlined(region) for region in regions])
         self.show()
 
@@ -52,6 +52,8 @@ class PictureGrid(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._pictures: list[QPixmap] = []
+        self._enlarged = False
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def show_pictures(self, pictures: Sequence[np.ndarray]) -> None:
@@ -60,13 +62,21 @@ class PictureGrid(QWidget):
         self._fit()
         self.update()
 
+    def mousePressEvent(self, event: object) -> None:
+        """Show one picture a row, as wide as there is room, or several again."""
+        self._enlarged = not self._enlarged
+        self._fit()
+        self.update()
+
     def resizeEvent(self, event: object) -> None:
         """Fit the height to the width."""
         self._fit()
 
     def _cells(self) -> list[QRect]:
-        columns = min(COLUMNS, max(1, len(self._pictures)))
-        width = min(LARGEST, (self.width() - GAP * (columns - 1)) // columns)
+        columns = 1 if self._enlarged else min(COLUMNS, max(1, len(self._pictures)))
+        width = (self.width() - GAP * (columns - 1)) // columns
+        if not self._enlarged:
+            width = min(LARGEST, width)
         cells, top = [], 0
         for first in range(0, len(self._pictures), columns):
             row = self._pictures[first : first + columns]
