@@ -13,7 +13,9 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from segloop import store
+from segloop._napari.jobs import explain
 from segloop._napari.plugin import SegloopDock
+from segloop._napari.steps.step import Step
 
 # a viewer without a job may load Mesa's LLVM before torch looks for triton; see segloop._napari.llvm
 sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
@@ -32,10 +34,17 @@ def quiet_workers(qapp: QApplication) -> Iterator[None]:
 
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect napari's error notifications instead of showing them."""
-    shown: list[str] = []
-    monkeypatch.setattr("segloop._napari.steps.step.show_error", shown.append)
-    return shown
+    """Collect the errors that the user is told of, instead of letting napari show some of them."""
+    told: list[str] = []
+    fail = Step.fail
+
+    def collect(step: Step, error: Exception) -> None:
+        told.append(explain(error))
+        fail(step, error)
+
+    monkeypatch.setattr(Step, "fail", collect)
+    monkeypatch.setattr("segloop._napari.steps.step.show_error", lambda _: None)
+    return told
 
 
 @pytest.fixture

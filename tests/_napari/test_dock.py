@@ -7,11 +7,13 @@ import time
 import numpy as np
 import pytest
 from napari.settings import get_settings
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QPushButton, QTabBar
 
 from segloop._napari.dock import WIDTH
 from segloop._napari.plugin import SegloopDock
 from segloop._napari.theme import DARK, LIGHT
+from segloop.errors import LabelsError
 
 PATIENCE = 60_000
 
@@ -148,3 +150,19 @@ def test_a_dock_that_is_moved_lives_on(make_napari_viewer, qtbot):
     qtbot.waitUntil(lambda: dock.segment.form is not None, timeout=PATIENCE)
     dock.tabs.setCurrentIndex(1)
     assert dock.pages.currentIndex() == 1
+
+
+def test_success_is_forgotten_with_the_tab_and_foreseen_errors_pop_up_only_where_they_are_not_seen(
+    qtbot, open_dock, monkeypatch
+):
+    dock, shown = open_dock(show=True), []
+    monkeypatch.setattr("segloop._napari.steps.step.show_error", shown.append)
+    qtbot.waitUntil(lambda: not dock.visibleRegion().isEmpty(), timeout=10_000)
+    dock.show_status("x.tif is written.", "good")
+    qtbot.mouseClick(dock.tabs, Qt.MouseButton.LeftButton, pos=dock.tabs.tabRect(1).center())
+    assert dock.tabs.currentIndex() == 1 and dock.status.text() == ""
+    dock.correct_step.fail(LabelsError("draw it with the brush"))
+    assert dock.status.text() == "draw it with the brush" and shown == []
+    dock.parentWidget().hide()
+    dock.correct_step.fail(LabelsError("draw it with the brush"))
+    assert shown == ["draw it with the brush"]

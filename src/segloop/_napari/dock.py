@@ -93,6 +93,7 @@ class Dock(Docked):
         layout.addWidget(line())
         layout.addLayout(foot)
         self.tabs.currentChanged.connect(self._show_page)
+        self.tabs.tabBarClicked.connect(self._forget_success)
         self.setMinimumWidth(WIDTH - 40)
         # all the height there is: else napari adds empty room below, more with each dock that is opened
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -105,6 +106,11 @@ class Dock(Docked):
         """Begin to fill the pages."""
         super().showEvent(event)
         self._fill_later.start(0)
+
+    def _forget_success(self, number: int) -> None:
+        """Let what went well in one step not stand below another one."""
+        if number != self.tabs.currentIndex() and self.status.property("role") == "good":
+            self.show_status("", "hint")
 
     def _show_page(self, number: int) -> None:
         self.pages.setCurrentIndex(number)

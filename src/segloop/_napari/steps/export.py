@@ -49,6 +49,7 @@ class ExportStep(Step):
         self.panel.labels.show_items(layers, [layer.name for layer in layers], current)
         if self.labels is not before:
             self._typed = False
+            self.panel.result.show_text("")
         self._propose()
 
     @guarded
@@ -59,6 +60,7 @@ class ExportStep(Step):
     @guarded
     def _on_labels(self, _: Any) -> None:
         self._typed = False
+        self.panel.result.show_text("")
         self._propose()
 
     @guarded
@@ -73,6 +75,7 @@ class ExportStep(Step):
     def _on_path(self, text: str) -> None:
         from segloop import io
 
+        self.panel.result.show_text("")
         self._typed = True
         path = Path(text).expanduser()
         known = next((f for f in self.panel.format.items() if text.strip() and f.suffix == io.suffix_of(path)), None)

@@ -56,6 +56,7 @@ class SegmentStep(Step):
 
         self.panel.build_form(SegmentSettings)
         self.panel.form.changed.connect(self._on_settings)
+        self._allow_single_objects()
         self._allow()
 
     @property
@@ -88,7 +89,14 @@ class SegmentStep(Step):
         info = self.session.find_model(self.session.model)
         self.panel.model_field.show_reason("")
         self.panel.model_text.show_text(describe_model(info) if info else "")
+        self._allow_single_objects()
         self._allow()
+
+    def _allow_single_objects(self) -> None:
+        """Let classes be parted into objects where the model finds classes; others find objects anyway."""
+        info = self.session.find_model(self.session.model)
+        if self.panel.form is not None:
+            self.panel.form.fields["instances"].setEnabled(info is None or info.task == "semantic")
 
     def _on_axes(self, text: str) -> None:
         if self.image is not None:

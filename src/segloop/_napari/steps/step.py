@@ -11,6 +11,7 @@ import napari
 import napari.layers
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
 
 from segloop._napari.jobs import Job, Work, explain
 from segloop._napari.session import Session
@@ -46,12 +47,23 @@ class Step(QObject):
         self.said.emit(text, role)
 
     def fail(self, error: Exception) -> None:
-        """Tell the user of an error, in the status line and as a notification of napari's."""
-        text = explain(error)
-        if not isinstance(error, SegloopError):
+        """Tell the user of an error in the status line; as a notification of napari's where that is not seen.
+
+        What was not foreseen is a notification in any case.
+        """
+        text, foreseen = explain(error), isinstance(error, SegloopError)
+        if not foreseen:
             logger.error("unexpected error", exc_info=error)
         self.say(text, "error")
-        show_error(text)
+        if not (foreseen and self._is_seen()):
+            show_error(text)
+
+    def _is_seen(self) -> bool:
+        """Whether the dock is on screen, and not behind another one."""
+        owner: QObject | None = self
+        while owner is not None and not isinstance(owner, QWidget):
+            owner = owner.parent()
+        return owner is not None and owner.isVisible() and not owner.visibleRegion().isEmpty()
 
     def finished_labels(self) -> list[napari.layers.Labels]:
         """Return the viewer's Labels layers, the topmost first, without scribbles and what a run is still drawing."""
