@@ -306,3 +306,27 @@ def test_the_learning_curve_of_a_model_is_shown(qtbot, dock):
     x, y = dock.finetune.learning.curve.getData()
     assert list(x) == [0, 10, 20] and list(y) == [0.3, 0.5, 0.6]
     assert dock.finetune.learning.verdict.text().startswith("More annotation pays")
+
+
+def test_plots_are_shown_when_they_show_something_and_pictures_are_enlarged_by_a_click(qtbot, open_dock):
+    dock = open_dock(show=True)
+    dock.tabs.setCurrentIndex(2)
+    dock.finetune.show_plots()
+    curves, grid = dock.finetune.curves, dock.finetune.pictures.grid
+    curves.begin(40)
+    assert not curves.loss_plot.isVisibleTo(curves) and not curves.score_plot.isVisibleTo(curves)
+    curves.add_epoch(1, 0.8, 0.5)
+    assert not curves.loss_plot.isVisibleTo(curves) and curves.score_plot.isVisibleTo(curves)
+    curves.add_epoch(2, 0.6, 0.7)
+    assert curves.loss_plot.isVisibleTo(curves)
+    bottom, top = curves.score_plot.viewRange()[1]
+    assert bottom >= -0.05 and top <= 1.05
+    labels = np.zeros((60, 60), np.uint8)
+    region = FoundRegion(labels, labels, labels, np.ones((60, 60), bool))
+    dock.finetune.pictures.show_regions(2, [region] * 2)
+    qtbot.waitUntil(lambda: grid.width() > 200, timeout=PATIENCE)
+    small = grid._cells()[0].width()
+    press(qtbot, grid)
+    assert grid._cells()[0].width() > 1.8 * small
+    press(qtbot, grid)
+    assert grid._cells()[0].width() == small
