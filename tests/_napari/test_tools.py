@@ -533,3 +533,65 @@ def test_the_documentation_lists_the_same_keys():
     for tool in TOOLS:
         title = tool.title.strip("◂▸ ")
         assert f"| `{show_key(tool.key)}` | {title} | {tool.help} |" in text, tool.name
+
+
+def outlined(window, qtbot) -> set[tuple[float, float]]:
+    """Corners of the outline of what is selected, row and column, in pixels of the layer."""
+    qtbot.waitUntil(lambda: not window.step._outlining.isActive(), timeout=PATIENCE)
+    edges = window.step._outlines._edges
+    return set() if edges is None else {(float(y) - 0.5, float(x) - 0.5) for x, y in edges.pos[:, :2]}
+
+
+def test_what_is_selected_is_outlined(drawn, qtbot):
+    drawn.hand.click(drawn.layer, 60, 100)
+    corners = outlined(drawn, qtbot)
+    assert {(49.5, 89.5), (49.5, 109.5), (79.5, 89.5), (79.5, 109.5)} <= corners
+    drawn.hand.click(drawn.layer, 60, 80, SHIFT)
+    assert (49.5, 69.5) in outlined(drawn, qtbot)
+    drawn.hand.key(Qt.Key.Key_D)
+    qtbot.waitUntil(lambda: not outlined(drawn, qtbot), timeout=PATIENCE)
+    drawn.undo()
+    qtbot.waitUntil(lambda: bool(outlined(drawn, qtbot)), timeout=PATIENCE)
+    drawn.layer.selected_label = 77
+    assert not outlined(drawn, qtbot)
+
+
+def test_what_is_selected_is_outlined_on_its_slices_only(stacked, qtbot):
+    stacked.hand.click(stacked.layer, 60, 100)
+    assert outlined(stacked, qtbot)
+    stacked.viewer.dims.set_current_step(0, 2)
+    assert not outlined(stacked, qtbot)
+    stacked.viewer.dims.set_current_step(0, 1)
+    assert outlined(stacked, qtbot)
+    stacked.viewer.dims.ndisplay = 3
+    assert not outlined(stacked, qtbot)
+
+
+def test_filling_between_slices_joins_objects_but_not_classes(open_dock, plane, errors):
+    stack = np.zeros((6, *plane.shape), np.uint8)
+    stack[1], stack[4, 50:80, 70:90] = plane, 3
+    stacked = open_window(open_dock, stack)
+    for task, others in ((1, [3]), (0, [2, 3])):
+        stacked.dock.correct.task.setCurrentIndex(task)
+        stacked.dock.correct.task.activated.emit(task)
+        stacked.layer.selected_label = 3
+        stacked.step._more = {2: (1, 60, 80)}
+        stacked.step.interpolate()
+        assert (stacked.pixels()[2] == 3).any()
+        assert (2 in stacked.pixels()) == (others == [3])
+        assert ("Objects 3, 2 are one now" in stacked.dock.status.text()) == (others == [2, 3])
+        stacked.layer.undo()
+    assert errors == []
+
+
+def test_buttons_stay_where_they_are(drawn, qtbot):
+    correct = drawn.dock.correct
+    qtbot.wait(50)
+    places = []
+    for text in ("Selected: 1", "Selected: 82 · nucleus · score 0.42 · 297 pixels · model"):
+        correct.object_text.show_text(text)
+        for busy in (False, True):
+            drawn.dock.candidate_tools.progress.setVisible(busy)
+            qtbot.wait(50)
+            places.append([b.mapTo(correct, b.rect().topLeft()).y() for b in (correct.tour.next, correct.tools.undo)])
+    assert all(place == places[0] for place in places), places

@@ -273,3 +273,18 @@ def test_a_semantic_result_is_looked_at_where_the_model_hesitates(dock, blobs, q
     assert means == sorted(means, reverse=True)
     assert dock.correct.tour.why.text() == f"The model is not sure of the class of {means[0]:.0%} of these pixels"
     assert errors == []
+
+
+def test_the_text_goes_when_the_person_looks_elsewhere(press, touring):
+    press(Qt.Key.Key_J)
+    camera, overlay = touring._viewer.scene.camera, touring._viewer.canvas.overlays.text
+    assert overlay.visible
+    camera.zoom = camera.zoom * 0.8
+    assert overlay.visible
+    touring._viewer.reset_view()
+    camera.zoom = camera.zoom / 2
+    assert not overlay.visible
+    press(Qt.Key.Key_J)
+    assert overlay.visible and overlay.text.startswith("Object 7")
+    camera.center = (0, 1000, 1000)
+    assert not overlay.visible

@@ -20,6 +20,9 @@ ADD = "#5dff8f"
 REMOVE = "#ff5c5c"
 """What a click would remove."""
 
+SELECTED = "#ffffff"
+"""What tools act on."""
+
 UNDER = "#ff9df5"
 """Parts that lie under other objects."""
 

@@ -93,6 +93,10 @@ class CandidateTools(QWidget):
             row.addWidget(tool)
         layout.addLayout(row)
         layout.addWidget(self.progress)
+        # the tools below must not move under the mouse
+        kept = self.progress.sizePolicy()
+        kept.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(kept)
 
     def show_tools(self, pick: bool, prompt: bool, overlaps: bool) -> None:
         """Show which tools are at work. Nothing is emitted."""

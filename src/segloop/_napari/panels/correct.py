@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -51,6 +51,9 @@ class CorrectPanel(QWidget):
             "Separate objects: each number is one object.\nClasses: each number is a kind of tissue or structure.",
         )
         self.object_text = TextLabel()
+        # two lines, always: the buttons below must not move under the mouse
+        self.object_text.setMinimumHeight(round(2.5 * self.object_text.fontMetrics().lineSpacing()))
+        self.object_text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.tools = ToolGrid()
 
         self.tour = TourPanel()

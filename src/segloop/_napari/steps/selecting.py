@@ -13,6 +13,7 @@ from qtpy.QtCore import Signal
 from segloop._napari import editing
 from segloop._napari.ledger import Ledger
 from segloop._napari.marks import Marks
+from segloop._napari.outlines import SELECTED, Outlines
 from segloop._napari.panels.tools import ToolGrid
 from segloop._napari.pointing import NO_POINTS, Click, tools_on, watch_click
 from segloop._napari.redrawn import Redrawn
@@ -22,6 +23,9 @@ from segloop.errors import LabelsError
 
 SCAN_SECONDS = 0.008
 """The share of each turn of the event loop that looking through a new layer takes."""
+
+MOST_OUTLINED = 1 << 20
+"""Pixels of boxes; what is larger is not outlined, since that would be felt."""
 
 
 class SelectingStep(Step):
@@ -41,6 +45,9 @@ class SelectingStep(Step):
         self.grid = grid
         self.layer: napari.layers.Labels | None = None
         self.marks = Marks(self.viewer)
+        self._outlines = Outlines(self.viewer)
+        self._outlining = timer(self, 0, self._outline_selected)
+        self.selected.connect(self._outlining.start)
         self._more: dict[int, tuple[int, ...]] = {}
         self._clicked: tuple[int, ...] = ()
         self._scan = timer(self, 20, self._on_scan)
@@ -74,9 +81,13 @@ class SelectingStep(Step):
         if before is not None:
             before.mouse_drag_callbacks.remove(self._on_pick)
             before.events.selected_label.disconnect(self._on_selected)
+            self.viewer.dims.events.disconnect(self._on_dims)
+            self._outlines.clear()
         if layer is not None:
             layer.mouse_drag_callbacks.append(self._on_pick)
             layer.events.selected_label.connect(self._on_selected)
+            self.viewer.dims.events.connect(self._on_dims)
+            self._outlining.start()
             self._describe()
             self._scan.start()
 
@@ -178,12 +189,41 @@ class SelectingStep(Step):
         self.show_classes()
         self.selected.emit()
 
+    def _on_dims(self, event: Any = None) -> None:
+        self._outlining.start()
+
+    @guarded
+    def _outline_selected(self) -> None:
+        """Outline the selected objects on the slice on screen; classes lie everywhere, and are not outlined."""
+        from segloop.catalog import Area, Mask
+
+        layer = self.layer
+        if layer is None or not self._is_flat() or self.session.origins[layer].task == "semantic":
+            self._outlines.clear()
+            return
+        plane, masks, room = self._plane(), [], MOST_OUTLINED
+        for number in self.numbers:
+            box = self.ledger.index.box(number) if number else None
+            if box is None or any(not side.start <= n < side.stop for side, n in zip(box, plane)):
+                continue
+            rows, columns = box[-2:]
+            room -= (rows.stop - rows.start) * (columns.stop - columns.start)
+            if room >= 0:
+                masks.append(Mask(Area(0, rows, columns), np.asarray(layer.data[(*plane, rows, columns)]) == number))
+        self._outlines.outline(layer, masks, SELECTED)
+
     # where tools act
+
+    def _is_flat(self) -> bool:
+        """Whether slices of the last two axes are on screen."""
+        layer = self.layer
+        displayed = list(layer._slice_input.displayed)
+        return self.viewer.dims.ndisplay == 2 and displayed == [layer.ndim - 2, layer.ndim - 1]
 
     def _plane(self) -> tuple[int, ...]:
         """Index of the slice on screen, in all dimensions but the last two."""
         layer = self.layer
-        if self.viewer.dims.ndisplay == 3 or list(layer._slice_input.displayed) != [layer.ndim - 2, layer.ndim - 1]:
+        if not self._is_flat():
             raise LabelsError("correct labels slice by slice: switch to the 2D view, Y against X")
         point = np.rint(layer.world_to_data(self.viewer.dims.point[-layer.ndim :])).astype(int)
         return tuple(int(np.clip(n, 0, size - 1)) for n, size in zip(point, layer.data.shape[:-2]))

@@ -141,11 +141,13 @@ class ToolStep(SelectingStep):
     def interpolate(self) -> None:
         """Fill in the selected object, or several as one, between the slices that it is drawn on."""
         self._allowed("interpolate")
-        numbers = self.numbers
+        # classes do not become one another
+        numbers = self.numbers[:1] if self.session.origins[self.layer].task == "semantic" else self.numbers
         filled = slices.interpolate(self.ledger, numbers, self._axis(), self._along_stack())
         self._clear_more()
         self.layer.refresh()
-        self.say(f"Object {numbers[0]}: filled in on {len(filled)} slices.")
+        joined = f" {_named(numbers)} are one now." if len(numbers) > 1 else ""
+        self.say(f"Object {numbers[0]}: filled in on {len(filled)} slices.{joined}")
 
     def copy_next(self) -> None:
         """Copy the selected objects to the slice after this one, and go there."""

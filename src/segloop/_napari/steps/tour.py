@@ -29,6 +29,12 @@ CONTEXT = 1.6
 LEAST_SHOWN = 4
 """Objects of the usual size side by side: the least that is shown."""
 
+FAR = 0.5
+"""Zoomed out by more than this, or with the region out of sight, the person is elsewhere: the text goes."""
+
+BACK = (0.0, 0.0, 0.0, 0.7)
+"""Behind the text; napari makes its own choice fainter at each change."""
+
 LINE = 80
 """Letters in a line of text on the canvas."""
 
@@ -55,12 +61,13 @@ class TourStep(Step):
         self._tours: weakref.WeakKeyDictionary[napari.layers.Labels, Tour] = weakref.WeakKeyDictionary()
         self._outline, self._candidate = Marks(self.viewer), Marks(self.viewer)
         self._keys = KeyRing(self, KEYS)
-        self._text_shown = ""
+        self._text_shown, self._zoom = "", 0.0
         panel.next_requested.connect(self.go_on)
         panel.right_requested.connect(self.vouch)
         review.reviewed_changed.connect(self._on_reviewed)
         self.session.redrawn.connect(self._on_redrawn)
         self.viewer.dims.events.current_step.connect(self._on_plane)
+        self.viewer.scene.camera.events.connect(self._on_camera)
         self.refresh()
 
     def on_ready(self) -> None:
@@ -107,6 +114,7 @@ class TourStep(Step):
         self._keys.bind(None)
         self.session.redrawn.disconnect(self._on_redrawn)
         self.viewer.dims.events.current_step.disconnect(self._on_plane)
+        self.viewer.scene.camera.events.disconnect(self._on_camera)
         self._show_nowhere()
 
     def _allow(self) -> None:
@@ -246,6 +254,7 @@ class TourStep(Step):
         shown = np.maximum(CONTEXT * (high - low), least * pixel)
         viewer.scene.camera.center = (0.0, *(low + high) / 2)
         viewer.scene.camera.zoom = float(np.min(np.asarray(viewer.canvas.size, float) / shown))
+        self._zoom = viewer.scene.camera.zoom
         viewer.layers.selection.active = layer
         layer.visible = True
 
@@ -274,6 +283,21 @@ class TourStep(Step):
             place = self._place(tour.region.plane)
             self._draw(layer, tour, tour.gone(layer.data[place]))
 
+    def _on_camera(self, event: Any = None) -> None:
+        if self._text_shown and not self._is_near():
+            self._write("")
+
+    def _is_near(self) -> bool:
+        """Whether the middle of the region is on screen, about as large as it was shown."""
+        layer, tour, camera = self.labels, self.tour, self.viewer.scene.camera
+        if layer is None or tour is None or tour.region is None:
+            return False
+        region = tour.region
+        middle = [(side.start + side.stop - 1) / 2 for side in (region.rows, region.columns)]
+        at = np.asarray(layer.data_to_world([*self._place(region.plane), *middle]))[-2:]
+        away = np.abs(at - np.asarray(camera.center)[-2:]) * camera.zoom
+        return bool(camera.zoom >= FAR * self._zoom and (away <= np.asarray(self.viewer.canvas.size) / 2).all())
+
     def _show_nowhere(self) -> None:
         self._outline.clear()
         self._candidate.clear()
@@ -286,7 +310,9 @@ class TourStep(Step):
         if overlay.visible and overlay.text != self._text_shown:
             return
         lines = [line for part in text.splitlines() for line in textwrap.wrap(part, LINE)]
-        self._text_shown = overlay.text = "\n".join(lines)
+        # napari takes its font for narrower than it is
+        self._text_shown = overlay.text = "\n".join(f"{line}{' ' * (1 + len(line) // 20)}" for line in lines)
+        overlay.box_color = BACK
         overlay.position = CanvasPosition.TOP_LEFT
         overlay.font_size = 10
         overlay.box = bool(lines)
