@@ -179,7 +179,7 @@ def test_a_damaged_model_is_an_error_beside_the_model(qtbot, dock, errors, blobs
     assert "sha256" in dock.segment.model_field.reason
     assert dock.status.property("role") == "error"
     assert len(errors) == 1 and errors[0] == dock.status.text()
-    assert dock.segment.run.isEnabled() and dock.segment.run.isVisibleTo(dock)
+    assert dock.segment.run.isEnabled() and dock.segment.run.isVisibleTo(dock.segment)
 
 
 def test_a_runtime_error_is_told_and_the_dock_lives_on(qtbot, dock, errors, blobs, monkeypatch, caplog):
