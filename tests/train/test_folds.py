@@ -193,6 +193,9 @@ def test_too_few_objects_are_no_reason_to_refuse_a_model() -> None:
     assert not result(0.2, 0.2, 0).improved and result(0.2, 0.21, 0).improved
     assert result(0.0, 0.0, 2).improved and result(0.2, 0.16, 2).improved
     assert not result(0.2, 0.14, 2).improved
+    # the gain seems sure where next to nothing is found, but the score before was not
+    unsure = FinetuneResult(unet(), (), 0.01, 0.0, "AP", gain_error=0.005, before_error=0.03, folds=2)
+    assert unsure.improved
 
 
 def test_copies_of_an_image_are_not_on_both_sides(tmp_path: Path) -> None:

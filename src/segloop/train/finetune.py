@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from segloop.corrections import TrainingSet
@@ -85,8 +86,13 @@ class FinetuneSettings:
         least=1,
         most=256,
     )
-    crop: int = setting(
-        256, label="Crop", help="Side of a crop in pixels, as the network sees it.", least=32, most=2048
+    crop: int | Auto = setting(
+        AUTO,
+        label="Crop",
+        help="Side of a crop in pixels, as the network sees it. Auto takes 256 for objects and stacks, and 128 for "
+        "classes, which are learned in more and smaller steps.",
+        least=32,
+        most=2048,
     )
     rehearsal: float | Auto = setting(
         AUTO,
@@ -150,10 +156,11 @@ class FinetuneResult:
         """Whether the new model scored better; also true when there was nothing to compare with.
 
         Where it was cross-validated it is better unless the short trainings came out worse by more than the standard
-        error: each had half of what the model had, and of a few objects no score says more.
+        error, that of the gain or that of the score before, whichever is larger: each had half of what the model had,
+        and where hardly anything is found in either half the gain seems surer than so few objects can make it.
         """
         if self.folds:
-            return not (self.after < self.before - self.gain_error)
+            return not (self.after < self.before - np.fmax(self.gain_error, self.before_error))
         return not (self.after <= self.before)
 
 

@@ -13,6 +13,7 @@ from segloop.errors import ModelError
 from segloop.image import Image
 from segloop.labels import Task, border_classes, diameters
 from segloop.models.protocol import ModelSpec, Trainable
+from segloop.settings import Auto
 from segloop.train.channels import channels_to_learn
 from segloop.train.data import Box, TrainingImage
 from segloop.train.guard import HeldOut, held_out_region
@@ -31,7 +32,11 @@ MOST_SCORED = 64
 """So many held-out regions score the model: enough to be certain, few enough to be quick."""
 
 SMALLEST_CROP = 128
-"""Crops of classes are not halved below this side."""
+"""Crops of classes are not halved below this side, and have it unless a larger one is asked for."""
+
+USUAL_CROP = 256
+"""Side of crops of objects, and the side that those of stacks follow from."""
+
 FEWEST = 50
 """Pixels of a class from which on a region is said to hold it."""
 MOST_DRAWS = 4
@@ -198,13 +203,17 @@ def _check_channels(image: Image, spec: ModelSpec, entry: Entry) -> Image:
     return image
 
 
-def crop_shape(model: Trainable, task: Task, regions: Sequence[Region], zoom: float, side: int) -> tuple[int, ...]:
+def crop_shape(
+    model: Trainable, task: Task, regions: Sequence[Region], zoom: float, side: int | Auto
+) -> tuple[int, ...]:
     """The shape of crops in network pixels, at most ``side`` in the plane, in multiples of the divisor.
 
     No larger than the largest reviewed piece; of classes, half of it: small crops can be drawn around what is rare.
     Objects are learned whole, and of them a small crop holds few.
     """
     divisor, ndim = model.divisor, model.spec.ndim
+    if isinstance(side, Auto):
+        side = SMALLEST_CROP if task is Task.SEMANTIC and ndim == 2 else USUAL_CROP
     zooms = (1.0,) * (ndim - 2) + (zoom, zoom)
     largest = [max((r.piece[axis].stop - r.piece[axis].start) * zooms[axis] for r in regions) for axis in range(ndim)]
     if task is Task.SEMANTIC:
