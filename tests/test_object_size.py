@@ -66,10 +66,3 @@ def test_an_image_of_large_objects_is_reduced() -> None:
     assert any("reduced" in notice for notice in chosen.notices)
     found = instance_scores(reference, np.asarray(chosen.labels.data)).ap(0.5)
     assert found > instance_scores(reference, np.asarray(alone.labels.data)).ap(0.5) + 0.05
-
-
-def test_an_image_is_not_enlarged_for_bits_of_larger_things(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, _ = reduced(0.3)
-    model = segloop.load_model("nuclei-maskrcnn")
-    monkeypatch.setattr("segloop.object_size.AGREEING", 1.0001)
-    assert not any("enlarged" in notice for notice in segloop.segment(model, image).notices)

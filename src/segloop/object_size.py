@@ -28,8 +28,6 @@ SURE = 0.5
 """Least score of an object that is measured."""
 SMALL, LARGE = 0.55, 3.5
 """An image is scaled if its objects' typical diameter, relative to the model's, is below the one or above the other."""
-AGREEING = 2.0
-"""Enlarged, objects must still measure the same but for this factor: of larger things, larger bits would be found."""
 MOST = 4.0
 """No image is enlarged or reduced more than this."""
 SMALLEST_SHARE = 1 / 16
@@ -53,29 +51,20 @@ def fitting_zoom(model: Segmenter, image: Image, plan: Plan) -> float:
     Returns
     -------
     float in [1 / MOST, MOST]
-        1 where there are too few objects to tell, where they are not far from what the model knows, and where what is
-        found when the window is enlarged has another size.
+        1 where there are too few objects to tell, and where they are not far from what the model knows.
     """
     spec = model.spec
     if spec.ndim != 2 or not spec.object_size or plan.is_blank:
         return 1.0
     _, block = next(iter(image.blocks(2)))
-    found, pixels = np.zeros(0), np.zeros((1, 1, 1), np.float32)
+    found = np.zeros(0)
     for smaller, side in itertools.pairwise((0, *WINDOWS)):
         if len(found) < FEWEST and max(plan.scaled) > smaller:
-            pixels = plan.read(block, _liveliest(plan, block, side))
-            found = _diameters(model, pixels)
+            found = _diameters(model, plan.read(block, _liveliest(plan, block, side)))
     if len(found) < FEWEST:
         return 1.0
     relative = typical_diameter(found) / spec.object_size
-    if SMALL <= relative <= LARGE:
-        return 1.0
-    zoom = float(np.clip(1 / relative, 1 / MOST, MOST))
-    if zoom > 1:
-        again = _diameters(model, _enlarged(pixels, zoom, plan.divisor)) / zoom
-        if not len(again) or not 1 / AGREEING <= typical_diameter(again) / typical_diameter(found) <= AGREEING:
-            return 1.0
-    return zoom
+    return 1.0 if SMALL <= relative <= LARGE else float(np.clip(1 / relative, 1 / MOST, MOST))
 
 
 def typical_diameter(found: np.ndarray) -> float:
@@ -116,13 +105,6 @@ def _liveliest(plan: Plan, block: Image, most: int) -> Tile:
     ]
     tiles = [Tile(window, window) for window in windows]
     return max(tiles, key=lambda tile: plan.read(block, tile).std()) if len(tiles) > 1 else tiles[0]
-
-
-def _enlarged(pixels: np.ndarray, zoom: float, divisor: int) -> np.ndarray:
-    """A window, float32 (C, Y, X), of about ``zoom`` times its sides."""
-    shape = [max(1, round(n * zoom / divisor)) * divisor for n in pixels.shape[1:]]
-    larger = torch.nn.functional.interpolate(torch.tensor(pixels[None]), size=shape, mode="bilinear")
-    return np.asarray(larger[0].numpy())
 
 
 def _diameters(model: Segmenter, pixels: np.ndarray) -> np.ndarray:
