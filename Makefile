@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUT ?= demo-output
-PYTEST_ARGS ?=
+# two tests at a time; PYTEST_ARGS="tests/io -x" for some of them, one after the other
+PYTEST_ARGS ?= --numprocesses 2 --dist worksteal
 
 # what Qt needs for a window, a virtual screen for tests, software OpenGL, and a font to write with
 DEBIAN := xvfb xauth fontconfig fonts-dejavu-core libgl1 libgl1-mesa-dri libegl1 libopengl0 libglib2.0-0 libdbus-1-3 \
