@@ -214,7 +214,7 @@ def start_slow(qtbot, dock):
 def test_cancel_is_immediate_and_changes_nothing(qtbot, dock, large):
     dock._viewer.add_image(large)
     start_slow(qtbot, dock)
-    assert dock.segment.progress.isVisibleTo(dock) and not dock.segment.run.isVisibleTo(dock)
+    assert dock.segment.progress.isVisibleTo(dock.segment) and not dock.segment.run.isVisibleTo(dock.segment)
     begun = time.monotonic()
     press(qtbot, dock.segment.progress.button)
     qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
