@@ -13,6 +13,7 @@ from segloop.image import Image
 from segloop.labels import Task
 from segloop.models.protocol import ModelSpec
 from segloop.models.unet import FAMILY
+from segloop.settings import AUTO, Auto
 from segloop.train.material import crop_shape, fitting_zoom, learned_size, read_set
 from segloop.train.regions import find_regions
 
@@ -65,10 +66,12 @@ def regions_of(folder: Path, task: Task, side: int) -> list:
         (Task.SEMANTIC, 256, 1.0, 256, 128),
         (Task.SEMANTIC, 100, 1.0, 256, 128),
         (Task.SEMANTIC, 500, 1.0, 64, 64),  # never more than was asked for
+        (Task.SEMANTIC, 1024, 1.0, AUTO, 128),  # a whole image is learned in many small steps
+        (Task.INSTANCE, 1024, 1.0, AUTO, 256),
     ],
 )
 def test_crops_are_no_larger_than_what_is_reviewed(
-    task: Task, piece: int, zoom: float, side: int, expected: int, tmp_path: Path
+    task: Task, piece: int, zoom: float, side: int | Auto, expected: int, tmp_path: Path
 ) -> None:
     model = FAMILY.build(replace(SPEC, architecture={"levels": 4, "base_channels": 2}))
     assert crop_shape(model, task, regions_of(tmp_path, task, piece), zoom, side) == (expected, expected)
