@@ -8,6 +8,8 @@ import napari
 from napari.layers import Layer
 from psygnal import Signal
 
+from segloop._napari.opengl import make_current
+
 
 class LayerWatch:
     """Tells when layers come, go or are renamed, and which one is active.
@@ -21,8 +23,10 @@ class LayerWatch:
     active_changed = Signal(object)
 
     def __init__(self, viewer: napari.Viewer) -> None:
+        self._viewer = viewer
         self._layers = viewer.layers
         self._layers.events.inserted.connect(self._on_inserted)
+        self._layers.events.removing.connect(self._on_removing)
         self._layers.events.removed.connect(self._on_removed)
         self._layers.selection.events.active.connect(self._on_active)
         for layer in self._layers:
@@ -43,6 +47,7 @@ class LayerWatch:
     def close(self) -> None:
         """Watch no longer."""
         self._layers.events.inserted.disconnect(self._on_inserted)
+        self._layers.events.removing.disconnect(self._on_removing)
         self._layers.events.removed.disconnect(self._on_removed)
         self._layers.selection.events.active.disconnect(self._on_active)
         for layer in self._layers:
@@ -53,6 +58,9 @@ class LayerWatch:
     def _on_inserted(self, event: Any) -> None:
         event.value.events.name.connect(self._on_changed)
         self.layers_changed.emit()
+
+    def _on_removing(self, event: Any) -> None:
+        make_current(self._viewer)
 
     def _on_removed(self, event: Any) -> None:
         event.value.events.name.disconnect(self._on_changed)
