@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segloop.errors import ImageError, SegloopError
-from segloop.image import Image, check_axes, guess_axes
+from segloop.image import Image, check_axes, guess_axes, stack_channels
 
 LENGTHS = {"T": 2, "C": 3, "Z": 4, "Y": 5, "X": 6, "S": 3}
 
@@ -335,3 +335,33 @@ def test_volumes_need_z_and_reading_needs_one_time() -> None:
         list(Image(numbered("TYX"), "TYX").blocks(3))
     with pytest.raises(ImageError, match=r"read\(\) takes one time point, but the image has axes TYX; use blocks"):
         Image(numbered("TYX"), "TYX").read()
+
+
+def test_images_are_stacked_as_channels_and_read_when_they_are_needed():
+    arrays = [CountedArray(numbered("YX", dtype)) for dtype in ("u1", "u2")]
+    images = [Image(array, "YX", 0.5, name=name) for array, name in zip(arrays, "ab")]
+    stack = stack_channels(images)
+    assert (stack.axes, stack.shape, stack.data.dtype) == ("CYX", (2, 5, 6), np.uint16)
+    assert stack.name == "a" and stack.pixel_size["Y"] == 0.5
+    assert arrays[0].read == arrays[1].read == 0
+    part = (slice(1, 3), slice(2, 6))
+    np.testing.assert_array_equal(stack.read(part), np.stack([numbered("YX")[part]] * 2))
+    assert arrays[0].read == 8
+    np.testing.assert_array_equal(stack.channel(1).read(part), numbered("YX")[part][np.newaxis])
+    assert arrays[0].read == 8
+    np.testing.assert_array_equal(np.asarray(stack.data), np.stack([numbered("YX")] * 2))
+    assert stack_channels(images[:1]) is images[0]
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ([], "no image to take as a channel"),
+        ([("YX", (5, 6)), ("CYX", (2, 5, 6))], "has channels of its own"),
+        ([("YX", (5, 6)), ("YX", (5, 7))], "cannot be channels of one image"),
+        ([("YX", (5, 6)), ("XY", (5, 6))], "cannot be channels of one image"),
+    ],
+)
+def test_images_that_cannot_be_stacked_are_refused(others, message):
+    with pytest.raises(ImageError, match=message):
+        stack_channels([Image(np.zeros(shape), axes) for axes, shape in others])

@@ -101,7 +101,7 @@ def test_channel_count_says_what_to_do() -> None:
     )
     with pytest.raises(ImageError, match="has 2 channels, but the model 'ideal-classes' takes 3 channels or 1;"):
         segment(IDEAL.IdealClasses(channels=3, repeat_grey=True), Image(np.zeros((2, 20, 20)), "CYX"))
-    with pytest.raises(ImageError, match="has 1 channels, but the model 'ideal-classes' takes 3 channels;"):
+    with pytest.raises(ImageError, match="has 1 channel, but the model 'ideal-classes' takes 3 channels;"):
         segment(IDEAL.IdealClasses(channels=3), Image(np.zeros((20, 20)), "YX"))
 
 

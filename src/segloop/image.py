@@ -272,6 +272,64 @@ class _Taken:
         return np.asarray(self[()], dtype=dtype)
 
 
+class ChannelStack:
+    """Arrays of one shape as the channels of an image, the first axis; read when it is indexed.
+
+    Parameters
+    ----------
+    parts : sequence of arrays (...)
+        NumPy, dask or zarr arrays, memory maps.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = tuple(parts)
+        self.shape = (len(self.parts), *self.parts[0].shape)
+        self.dtype = np.result_type(*(part.dtype for part in self.parts))
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        index = index if isinstance(index, tuple) else (index,)
+        index = index + (slice(None),) * (len(self.shape) - len(index))
+        chosen = self.parts[index[0]]
+        if isinstance(chosen, tuple):
+            return np.stack([np.asarray(part[index[1:]]) for part in chosen]).astype(self.dtype, copy=False)
+        return np.asarray(chosen[index[1:]]).astype(self.dtype, copy=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def stack_channels(images: Sequence[Image]) -> Image:
+    """Return one image of which the given ones are the channels, in that order; nothing is read.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Without channels of their own, of the same axes and lengths. Pixel size, unit and name are the first one's.
+
+    Raises
+    ------
+    ImageError
+        If there are none, one has channels, or they differ in axes or lengths.
+    """
+    if not images:
+        raise ImageError("there is no image to take as a channel; expected at least one")
+    first = images[0]
+    for image in images:
+        if image.channel_axis:
+            raise ImageError(
+                f"the image {image.name!r} has channels of its own (axes {image.axes}); expected one without, "
+                "such as Image.channel(0)"
+            )
+        if image.sizes != first.sizes or image.axes != first.axes:
+            raise ImageError(
+                f"the images {first.name!r} ({first.axes} {first.shape}) and {image.name!r} ({image.axes} "
+                f"{image.shape}) cannot be channels of one image; expected the same axes and lengths"
+            )
+    if len(images) == 1:
+        return first
+    return replace(first, data=ChannelStack([image.data for image in images]), axes="C" + first.axes)
+
+
 def check_axes(axes: str, ndim: int) -> str:
     """Return ``axes`` in capitals, or say what is wrong with them for an array of ``ndim`` dimensions.
 

@@ -151,8 +151,10 @@ def network_image(image: Image, spec: ModelSpec, channel: int | None) -> Image:
     if image.channels != spec.channels and not (spec.repeat_grey and image.channels == 1):
         wanted = f"{spec.channels} channels" if spec.channels > 1 else "1 channel"
         wanted += " or 1" if spec.repeat_grey and spec.channels > 1 else ""
+        has = f"{image.channels} channel{'s' * (image.channels > 1)}"
+        fewer = image.channels < spec.channels and not spec.repeat_grey
+        remedy = "give it an image with all of them" if fewer else "choose one of its channels"
         raise ImageError(
-            f"the image has {image.channels} channels, but the model {spec.name!r} takes {wanted}; "
-            "choose one of its channels, or correct the axes"
+            f"the image has {has}, but the model {spec.name!r} takes {wanted}; {remedy}, or correct the axes"
         )
     return image

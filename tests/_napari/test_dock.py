@@ -166,3 +166,15 @@ def test_success_is_forgotten_with_the_tab_and_foreseen_errors_pop_up_only_where
     dock.parentWidget().hide()
     dock.correct_step.fail(LabelsError("draw it with the brush"))
     assert shown == ["draw it with the brush"]
+
+
+def test_what_went_well_is_not_told_of_layers_that_are_gone(dock, blobs):
+    layer = dock._viewer.add_image(blobs)
+    dock.show_status("94 objects in 2 s.", "good")
+    dock._viewer.add_image(blobs)
+    assert dock.status.text() == "94 objects in 2 s."
+    dock._viewer.layers.remove(layer)
+    assert dock.status.text() == ""
+    dock.show_status("The disk is full.", "error")
+    dock._viewer.layers.clear()
+    assert dock.status.text() == "The disk is full."

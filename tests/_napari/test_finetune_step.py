@@ -247,6 +247,55 @@ def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, ope
     assert again.finetune.base.current() == "better" and not errors
 
 
+def test_the_last_result_is_offered_when_napari_was_started_again(qtbot, ready, open_dock, monkeypatch, errors):
+    decide(monkeypatch, 0.5, 0.75)
+    ready.finetune.form.fields["epochs"].editor.setValue(1)
+    ready.finetune.name.setText("better")
+    finetune(qtbot, ready)
+    told = ready.finetune.result.text()
+    ready._viewer.window.remove_dock_widget(ready)
+    monkeypatch.setattr("segloop._napari.steps.finetune._began_here", lambda _: False)
+    panel = (again := open_dock()).finetune
+    qtbot.waitUntil(lambda: panel.last.isVisibleTo(panel), timeout=PATIENCE)
+    assert panel.last.text() == "Show the last training: better" and panel.result.text() == ""
+    press(qtbot, panel.last)
+    qtbot.waitUntil(lambda: bool(panel.result.text()), timeout=PATIENCE)
+    assert panel.result.text() == f"{told} Saved as better."
+    assert list(panel.curves.loss_curve.getData()[0]) == [1] and not panel.last.isVisibleTo(panel)
+    assert again.session.find_model("better").versions == (1,) and not errors
+
+
+def test_a_version_that_another_program_saved_meanwhile_is_the_one_in_use(qtbot, ready, monkeypatch):
+    from segloop import versions
+
+    save = versions.save_result
+
+    def saved_twice(result, name):
+        own = save(result, name)
+        save(result, name)
+        return own
+
+    decide(monkeypatch, 0.5, 0.75)
+    monkeypatch.setattr(versions, "save_result", saved_twice)
+    ready.finetune.form.fields["epochs"].editor.setValue(1)
+    ready.finetune.name.setText("better")
+    finetune(qtbot, ready)
+    assert ready.status.text().startswith("Saved as better, version 1, but version 2 is in use")
+    assert ready.status.property("role") == "warning"
+
+
+def test_an_error_is_told_once_where_the_panel_is_seen(qtbot, open_dock, errors):
+    dock = open_dock(show=True)
+    dock.tabs.setCurrentIndex(2)
+    qtbot.waitUntil(dock.finetune.start.isVisible, timeout=PATIENCE)
+    dock.finetune_step.fail(TrainingError("the loss is not finite"))
+    assert dock.finetune.reason.text() == "the loss is not finite" and dock.status.text() == ""
+    dock.tabs.setCurrentIndex(0)
+    dock.finetune_step.fail(TrainingError("the training ended"))
+    assert dock.status.text() == "the training ended"
+    assert errors == ["the training ended"]
+
+
 def test_plots_that_cannot_be_made_are_no_end_of_training(qtbot, ready, monkeypatch, errors):
     def broken():
         raise ImportError("no pyqtgraph here")

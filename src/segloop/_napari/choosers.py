@@ -113,7 +113,11 @@ def describe_model(info: ModelInfo) -> str:
         found = f"Finds single objects ({', '.join(info.classes)})."
     else:
         found = f"Gives every pixel a class ({', '.join(info.classes)})."
-    channels = "grey or colour images" if info.channels == 3 else f"images with {info.channels} channel(s)"
+    channels = (
+        "grey or colour images"
+        if info.channels == 3
+        else f"images of {info.channels} channel{'s' * (info.channels > 1)}"
+    )
     where = "bundled with SegLoop" if info.bundled else f"your own, version {info.version}"
     parent = f", fine-tuned from {info.parent}" if info.parent else ""
     return f"{found} For {channels}; {where}{parent}."

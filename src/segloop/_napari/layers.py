@@ -14,7 +14,7 @@ import numpy as np
 from napari.utils.transforms import Affine
 
 from segloop.errors import ImageError, LabelsError
-from segloop.image import CHANNEL_AXES, Image, check_axes, guess_axes
+from segloop.image import CHANNEL_AXES, ChannelStack, Image, check_axes, guess_axes
 
 MOST_PIXELS = 1 << 28
 """Of a multiscale image, the finest level with at most this many pixels is used: its labels must fit in memory."""
@@ -85,9 +85,13 @@ def freeze_image(layer: napari.layers.Image, axes: str) -> Image:
 
 def copied(image: Image) -> Image:
     """Return the image with pixels of its own, if they are in memory. May be called in a worker."""
-    if isinstance(image.data, np.ndarray) and not isinstance(image.data, np.memmap):
-        return replace(image, data=image.data.copy())
-    return image
+    if isinstance(image.data, ChannelStack):
+        return replace(image, data=ChannelStack([_copied(part) for part in image.data.parts]))
+    return replace(image, data=_copied(image.data))
+
+
+def _copied(data: Any) -> Any:
+    return data.copy() if isinstance(data, np.ndarray) and not isinstance(data, np.memmap) else data
 
 
 def visible_part(

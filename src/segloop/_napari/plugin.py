@@ -16,6 +16,7 @@ from segloop._napari.journaling import JournalStep
 from segloop._napari.session import Session
 from segloop._napari.steps.adding import AddingStep
 from segloop._napari.steps.candidates import ThresholdStep
+from segloop._napari.steps.channels import ChannelStep
 from segloop._napari.steps.classes import ClassThresholdStep
 from segloop._napari.steps.correct import CorrectStep
 from segloop._napari.steps.export import ExportStep
@@ -58,6 +59,7 @@ class SegloopDock(Dock):
         self._watch = LayerWatch(viewer)
         given: tuple[Any, ...] = (self.session, viewer, self._watch, self)
         self.segment_step = SegmentStep(self.segment, *given)
+        self.channel_step = ChannelStep(self.segment, *given)
         self.correct_step = CorrectStep(self.correct, *given)
         self.threshold_step = ThresholdStep(self.thresholds, *given)
         self.class_threshold_step = ClassThresholdStep(self.class_threshold, *given)
@@ -72,6 +74,7 @@ class SegloopDock(Dock):
         self.tour_step.wanted.connect(partial(self.tabs.setCurrentIndex, CORRECT))
         self.tabs.currentChanged.connect(self._on_tab)
         self.finetune_step = FinetuneStep(self.finetune, self.review_step, *given)
+        self.channel_step.chosen.connect(self.finetune_step.material.count)
         self.scribble_step = ScribbleStep(self.scribble, self.finetune_step, *given)
         self.export_step = ExportStep(self.export, *given)
         self.marks = ImageMarks(self)
@@ -85,6 +88,7 @@ class SegloopDock(Dock):
         self.correct_step.labels_used.connect(self.tour_step.refresh)
         for step in (
             self.segment_step,
+            self.channel_step,
             self.correct_step,
             self.threshold_step,
             self.class_threshold_step,
@@ -101,6 +105,8 @@ class SegloopDock(Dock):
             self.restore_step,
         ):
             step.said.connect(self.show_status)
+        self._watch.layers_changed.connect(self._on_layers)
+        self._layers = len(viewer.layers)
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         steps = (
@@ -148,6 +154,12 @@ class SegloopDock(Dock):
             return
         self.tabs.setCurrentIndex(CORRECT)
         self.review_step.refresh()
+
+    def _on_layers(self) -> None:
+        """Let what went well not be told of layers that are gone."""
+        before, self._layers = self._layers, len(self._viewer.layers)
+        if self._layers < before and self.status.property("role") == "good":
+            self.show_status("", "hint")
 
     def _on_tab(self, number: int) -> None:
         self.tour_step.show_on_canvas(number == CORRECT)

@@ -38,6 +38,7 @@ class Run:
     place: Placement
     model: ModelInfo
     settings: SegmentSettings
+    stack: tuple[weakref.ref[napari.layers.Image], ...] = ()
 
     @property
     def title(self) -> str:
@@ -135,6 +136,7 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
         model=run.model.name,
         untouched=segmented.untouched,
         provenance=segmented.provenance,
+        stack=run.stack,
     )
     layer.metadata["segloop"] = segmented.provenance
     if not classes:

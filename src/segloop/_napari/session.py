@@ -51,6 +51,8 @@ class Origin:
         Checksum of the labels as the model gave them; tells whether a person edited them since.
     provenance : dict
         Model, settings and image, as exports carry them.
+    stack : tuple of weak references to image layers
+        Those that were seen together, as the channels of one image; () for the image layer alone.
     """
 
     image: weakref.ref[Image]
@@ -61,6 +63,7 @@ class Origin:
     model: str = ""
     untouched: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    stack: tuple[weakref.ref[Image], ...] = ()
 
 
 class Session:
@@ -82,9 +85,13 @@ class Session:
         self._folders: dict[str, Path] = {}
         # training sets by task that something was put into since the dock was opened
         self.filled_sets: dict[str, dict[Path, None]] = {}
-        # whether a set, by what its file was when it was read, can hold labels of a task and of classes
-        self._holding: dict[tuple[Path, int, int, str, tuple[str, ...]], bool] = {}
+        # whether a set, by what its file was when it was read, can hold labels of a task, classes and channels
+        self._holding: dict[tuple[Path, int, int, str, tuple[str, ...], int], bool] = {}
         self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
+        # of an image layer, those that a person chose to be seen with it as the channels of one image
+        self.stacks: weakref.WeakKeyDictionary[Image, tuple[weakref.ref[Image], ...]] = weakref.WeakKeyDictionary()
+        # whether all channels of corrected images are learned, and not only those that were segmented
+        self.learns_all_channels = False
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         self.regions: weakref.WeakKeyDictionary[Labels, weakref.ref[Shapes]] = weakref.WeakKeyDictionary()
         self.ledgers: weakref.WeakKeyDictionary[Labels, Ledger] = weakref.WeakKeyDictionary()
@@ -134,20 +141,27 @@ class Session:
         """Return what is known of a model, or None."""
         return next((info for info in self.models if info.name == name), None)
 
-    def training_folder(self, task: str, classes: tuple[str, ...] = ()) -> Path:
+    def training_folder(self, task: str, classes: tuple[str, ...] = (), channels: int = 1) -> Path:
         """Folder of the training set for a task; one for each, since a set holds either objects or classes.
 
         A set holds one choice of classes: where it holds others than ``classes``, it is the usual one if that fits,
-        else one named after them. Labels from elsewhere, which name no classes, fit into any.
+        else one named after them. Labels from elsewhere, which name no classes, fit into any. Images of several
+        ``channels`` that are no colours are not put among others: no model could learn both.
         """
         sets = store.home() / "training_sets"
         usual = sets / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
         chosen = self._folders.get(task, usual)
-        if not classes:
+        if not classes and channels == 1:
             return chosen
         words = "-".join(re.sub(r"\W+", "-", name.lower()).strip("-") for name in classes)
-        own = sets / f"{DEFAULT_SET}-{words}"[:120]
-        return next((folder for folder in (chosen, usual) if self._can_hold(folder, task, classes)), own)
+        own = sets / f"{DEFAULT_SET}-{words}"[:120] if words else usual
+        folders = [chosen, usual]
+        if channels > 1:
+            # the usual one is left to grey and colour images, as long as it holds none of these
+            suffix = f"-{channels}-channels"
+            own = own.with_name(own.name + suffix)
+            folders = [*filter(is_training_set, folders), usual.with_name(usual.name + suffix)]
+        return next((folder for folder in folders if self._can_hold(folder, task, classes, channels)), own)
 
     def choose_training_folder(self, task: str, folder: Path) -> None:
         """Use another folder for the training set of a task."""
@@ -159,18 +173,21 @@ class Session:
         self.filled_sets.setdefault(task, {})[folder] = None
         self.training_set_changed.emit()
 
-    def _can_hold(self, folder: Path, task: str, classes: tuple[str, ...]) -> bool:
-        """Whether a folder is free for a training set of these classes, or holds one."""
+    def _can_hold(self, folder: Path, task: str, classes: tuple[str, ...], channels: int) -> bool:
+        """Whether a folder is free for a training set of these classes and channels, or holds one."""
         try:
             stat = (folder / TRAINING_SET_FILE).stat()
         except OSError:
             return True
-        known = (folder, stat.st_mtime_ns, stat.st_size, task, classes)
+        known = (folder, stat.st_mtime_ns, stat.st_size, task, classes, channels)
         if known not in self._holding:
             from segloop.corrections import TrainingSet
 
             try:
-                self._holding[known] = TrainingSet(folder).can_hold(task, classes)
+                training_set = TrainingSet(folder)
+                counts = {dict(zip(entry.axes, entry.shape)).get("C", 1) for entry in training_set.entries}
+                agrees = not classes or training_set.can_hold(task, classes)
+                self._holding[known] = agrees and counts <= {channels}
             except SegloopError:
                 # what is wrong with it is said where it is read
                 return True

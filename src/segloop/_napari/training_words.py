@@ -56,7 +56,8 @@ def material(plan: TrainingPlan | None, minutes: float, opened: bool) -> str:
             return "The reviewed part of what is open."
         return "There is nothing to learn from yet. Correct a result, and say what you checked."
     more = " What is reviewed in the open layers is brought up to date first." if opened else ""
-    return f"{uses(plan.uses)}{more} {duration(plan.seconds, minutes)}"
+    taken = f" The new model takes images of {plan.channels} channels only." if plan.channels else ""
+    return f"{uses(plan.uses)}{taken}{more} {duration(plan.seconds, minutes)}"
 
 
 def duration(seconds: float, minutes: float) -> str:

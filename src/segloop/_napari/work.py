@@ -314,16 +314,27 @@ def add_corrections(corrections: Sequence[tuple[Path, Correction]]) -> Generator
 
 @dataclass(frozen=True)
 class Plan:
-    """What fine-tuning would use, and how many seconds it took at most last time; NaN if that is not known."""
+    """What fine-tuning would use.
+
+    Parameters
+    ----------
+    uses : FinetunePlan
+    seconds : float
+        How long it took at most last time; NaN if that is not known.
+    channels : int
+        How many the new model would take, if these are not the old one's; else 0.
+    """
 
     uses: FinetunePlan
     seconds: float
+    channels: int = 0
 
 
 def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> Generator[Event, None, Plan]:
     """Look through a training set as fine-tuning will."""
     from segloop.corrections import TrainingSet
     from segloop.store import read_spec
+    from segloop.train.channels import channels_to_learn
     from segloop.train.lineage import learned_by
     from segloop.train.material import is_comparable
     from segloop.train.plan import plan_finetuning
@@ -341,7 +352,8 @@ def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> 
     )
     pace = known_pace(base.family, base.ndim, settings)
     seconds = math.nan if pace is None else pace.seconds(settings.epochs, uses.steps, settings.minutes)
-    return Plan(uses, seconds)
+    channels = channels_to_learn(spec, training_set)
+    return Plan(uses, seconds, channels if channels != spec.channels else 0)
     yield
 
 

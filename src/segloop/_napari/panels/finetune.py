@@ -19,6 +19,7 @@ class FinetunePanel(QWidget):
     """Training set, base model, new name, time; Start and Stop; curves; before and after."""
 
     source_chosen = Signal(object)
+    channels_chosen = Signal(object)
     base_chosen = Signal(object)
     name_edited = Signal(str)
     start_requested = Signal()
@@ -27,6 +28,7 @@ class FinetunePanel(QWidget):
     discard_requested = Signal()
     resume_requested = Signal()
     forget_requested = Signal()
+    last_requested = Signal()
     versions_requested = Signal()
 
     def __init__(self) -> None:
@@ -64,6 +66,13 @@ class FinetunePanel(QWidget):
             self.source,
             "The training set: your corrected images. Correct ▸ Add to training set fills it.",
         )
+        self.channels = Chooser("One channel")
+        self.channels_field = Field(
+            "Channels",
+            self.channels,
+            "What the model is to see of your images: what was segmented, or all channels. Layers that are channels of "
+            "one image are chosen in Segment ▸ Channels.",
+        )
         self.uses = TextLabel("hint")
         self.uses.setToolTip("Only reviewed regions are used; some are kept out of training, to score the model.")
         self.missing = TextLabel("warning")
@@ -73,6 +82,7 @@ class FinetunePanel(QWidget):
         self.start = button(
             "Fine-tune", "Train a copy of the model on your corrections. You can work on meanwhile.", "main"
         )
+        self.last = button("Show the last training", "Its curves, pictures and scores, as they were when it ended.")
         self._running = self._scribbling = False
         self.for_scribbles = TextLabel("hint", "Fine-tune on scribbles, above, trains with these settings.")
         self.reason = TextLabel("reason")
@@ -93,6 +103,7 @@ class FinetunePanel(QWidget):
         for widget in (
             self.for_scribbles,
             self.source_field,
+            self.channels_field,
             self.uses,
             self.missing,
             self.base_field,
@@ -104,6 +115,7 @@ class FinetunePanel(QWidget):
             layout.addWidget(widget)
         layout.addWidget(self.interrupted)
         layout.addLayout(_side_by_side(self.resume, self.forget))
+        layout.addWidget(self.last)
         for widget in (self.reason, self.progress, self.result):
             layout.addWidget(widget)
         layout.addLayout(_side_by_side(self.keep, self.discard))
@@ -112,8 +124,11 @@ class FinetunePanel(QWidget):
         self.learning_fold.hide()
         self.show_choice(False)
         self.show_interrupted("")
+        self.show_last("")
+        self.show_channels(1, False)
 
         self.source.chosen.connect(self.source_chosen)
+        self.channels.chosen.connect(self.channels_chosen)
         self.base.chosen.connect(self.base_chosen)
         self.name.textEdited.connect(self.name_edited)
         self.progress.end_requested.connect(self.stop_requested)
@@ -122,6 +137,7 @@ class FinetunePanel(QWidget):
         self.discard.clicked.connect(self.discard_requested)
         self.resume.clicked.connect(self.resume_requested)
         self.forget.clicked.connect(self.forget_requested)
+        self.last.clicked.connect(self.last_requested)
         self.versions.clicked.connect(self.versions_requested)
 
     def build_form(self, kind: type) -> None:
@@ -184,9 +200,15 @@ class FinetunePanel(QWidget):
         self.resume.setVisible(bool(text))
         self.forget.setVisible(bool(text))
 
+    def show_last(self, name: str) -> None:
+        """Offer to show how the last training ended, of the model of this name; "" offers nothing."""
+        self.last.setText(f"Show the last training: {name}")
+        self.last.setVisible(bool(name))
+
     def show_running(self, running: bool) -> None:
         """Lock the inputs while a training is under way."""
-        for widget in (self.source_field, self.base_field, self.name_field, self.minutes_field, self.advanced):
+        fields = (self.source_field, self.channels_field, self.base_field, self.name_field, self.minutes_field)
+        for widget in (*fields, self.advanced):
             widget.setEnabled(not running)
         self._running = running
         self._show_start()
@@ -201,10 +223,24 @@ class FinetunePanel(QWidget):
         """Leave the start to the scribbles' own button while somebody scribbles: it trains on another set."""
         self._scribbling = scribbling
         self.source_field.setVisible(not scribbling)
+        self.channels_field.setVisible(self._has_channels and not scribbling)
         self.uses.setVisible(not scribbling and bool(self.uses.text()))
         self.missing.setVisible(not scribbling and bool(self.missing.text()))
         self.for_scribbles.setVisible(scribbling)
         self._show_start()
+
+    def show_channels(self, most: int, whole: bool) -> None:
+        """Offer to learn all of so many channels; hidden where there are none besides what was segmented.
+
+        Parameters
+        ----------
+        most : int
+        whole : bool
+            Whether all are chosen.
+        """
+        self._has_channels = most > 1
+        self.channels.show_items([False, True], ["As segmented", f"All {most} channels"], whole)
+        self.channels_field.setVisible(self._has_channels and not self._scribbling)
 
     def show_uses(self, uses: str, missing: str) -> None:
         """Say what a training would learn from, and what is missing in it."""

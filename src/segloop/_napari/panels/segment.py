@@ -11,6 +11,7 @@ from segloop._napari.choosers import Chooser, ModelChooser
 from segloop._napari.fields import Field, TextLabel, button, column
 from segloop._napari.folds import Fold
 from segloop._napari.forms import SettingsForm
+from segloop._napari.layer_menu import LayerMenu
 from segloop._napari.panels.progress import ProgressRow
 
 ALL_CHANNELS = -1
@@ -31,6 +32,7 @@ class SegmentPanel(QWidget):
         self.image = Chooser("Open an image first")
         self.axes = QLineEdit()
         self.channel = Chooser("One channel")
+        self.layers = LayerMenu()
         self.model = ModelChooser()
         self.size_text = TextLabel()
         self.model_text = TextLabel()
@@ -51,6 +53,11 @@ class SegmentPanel(QWidget):
         )
         self.axes.setMaxLength(8)
         self.channel_field = Field("Channel", self.channel, "The channel in which the objects are seen.")
+        self.layers_field = Field(
+            "Channels",
+            self.layers,
+            "Other layers that lie on this one, for a model that sees several channels. Most models see one.",
+        )
         self.model_field = Field(
             "Model", self.model, "What finds the objects. Your own fine-tuned models appear here too."
         )
@@ -61,6 +68,7 @@ class SegmentPanel(QWidget):
             self.axes_field,
             self.size_text,
             self.channel_field,
+            self.layers_field,
             self.model_field,
             self.model_text,
             self.advanced,
@@ -69,6 +77,7 @@ class SegmentPanel(QWidget):
         ):
             layout.addWidget(widget)
         self.channel_field.hide()
+        self.layers_field.hide()
 
         self.image.chosen.connect(self.image_chosen)
         self.axes.textEdited.connect(self.axes_edited)
@@ -100,6 +109,7 @@ class SegmentPanel(QWidget):
             self.image_field,
             self.axes_field,
             self.channel_field,
+            self.layers_field,
             self.model_field,
             self.advanced,
         ):

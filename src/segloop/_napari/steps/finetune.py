@@ -52,6 +52,7 @@ class FinetuneStep(Step):
         self._undecided: work.Finetuned | None = None
         self._notices: list[str] = []
         self._interrupted: TrainingFolder | None = None
+        self._last: TrainingFolder | None = None
         self._next_plot = timer(self, BETWEEN_PLOTS, self.prepare_plots)
         panel.start_requested.connect(self.start)
         panel.stop_requested.connect(self.stop)
@@ -59,6 +60,7 @@ class FinetuneStep(Step):
         panel.discard_requested.connect(self.discard)
         panel.resume_requested.connect(self.resume)
         panel.forget_requested.connect(self.forget)
+        panel.last_requested.connect(self.show_last)
         panel.versions_requested.connect(self.show_versions)
         self.material.base_shown.connect(self._show_learning)
 
@@ -164,6 +166,7 @@ class FinetuneStep(Step):
         self.panel.result.show_text("")
         self.panel.reason.show_text("")
         self.panel.show_interrupted("")
+        self.panel.show_last("")
         # before the job: what is imported and drawn here lets Qt events in, and events of the job would come
         # out of turn
         while self._build_plot():
@@ -191,8 +194,18 @@ class FinetuneStep(Step):
                 self._follow(training)
                 return
         for training in trainings[:1]:
-            if training.is_settled and training.result.is_dir() and _began_here(training):
-                self._follow(training)
+            if training.is_settled and training.result.is_dir():
+                if _began_here(training):
+                    self._follow(training)
+                else:
+                    self._last = training
+                    self.panel.show_last(training.order.name)
+
+    @guarded
+    def show_last(self) -> None:
+        """Show how the last training ended, which was begun before napari was started."""
+        if self._last is not None and self.job is None:
+            self._follow(self._last)
 
     @guarded
     def offer_to_resume(self) -> None:
@@ -312,7 +325,7 @@ class FinetuneStep(Step):
             self.say("The new model did not get better; it is not in use.", "warning")
         notices = [*dict.fromkeys([*self._notices, *result.notices])]
         if notices:
-            self.panel.reason.show_text("\n".join(notices), "warning")
+            self.panel.reason.show_text("\n".join(n[:1].upper() + n[1:] for n in notices), "warning")
 
     def _show_verdict(self, result: FinetuneResult, more: str = "") -> None:
         from segloop.train.own_domain import rehearsal_share
@@ -338,6 +351,15 @@ class FinetuneStep(Step):
         # the next round goes on from here
         self.material.go_on_from(finetuned.name)
         version = folder.name if folder is not None else ""
+        info = self.session.find_model(finetuned.name)
+        if info is not None and version != str(info.version):
+            # another program saved one at the same time: the name means the newer one
+            self.say(
+                f"Saved as {finetuned.name}, version {version}, but version {info.version} is in use, which was saved "
+                "elsewhere meanwhile. The dock Models (… beside Start from) puts yours into use.",
+                "warning",
+            )
+            return
         self.say(f"Saved as {finetuned.name}, version {version}, and chosen. Press Run in Segment.", "good")
 
     @guarded
@@ -370,6 +392,10 @@ class FinetuneStep(Step):
             return
         if isinstance(error, SegloopError):
             self.panel.reason.show_text(str(error), "reason")
+            if self.panel.reason.isVisible():
+                # once is enough
+                self.say("")
+                return
         super().fail(error)
 
     def _on_cancelled(self) -> None:

@@ -39,6 +39,7 @@ class MaterialStep(Step):
         self._sets = OfferedSets(self.session)
         self._settings_changed = timer(self, 300, self._summarize)
         panel.source_chosen.connect(self._on_source)
+        panel.channels_chosen.connect(self._on_channels)
         panel.base_chosen.connect(self._on_base)
         panel.base.opening.connect(self.session.reload_models)
         panel.name_edited.connect(self._on_name)
@@ -182,6 +183,17 @@ class MaterialStep(Step):
             return
         self._summarize()
 
+    @guarded
+    def _on_channels(self, whole: bool) -> None:
+        self.panel.reason.show_text("")
+        self.review.learn_all_channels(whole)
+        self.count()
+        # what is open goes into another set now
+        items, opened = self.panel.source.items(), self._opened_sets()
+        if opened and self.folder not in opened and opened[0] in items:
+            self.panel.source.setCurrentIndex(items.index(opened[0]))
+            self._summarize()
+
     def _summarize(self) -> None:
         if self._count is not None:
             self._count.cancel()
@@ -208,6 +220,8 @@ class MaterialStep(Step):
     def _allow(self) -> None:
         """Say what will be used, and allow to start if it can be."""
         self.panel.name_field.show_reason(self._name_problem())
+        if not self._locked:
+            self.panel.show_channels(self.review.most_channels(), self.session.learns_all_channels)
         plan, opened = self._plan, bool(self.open_layers())
         passed = [each.text for each in self.review.passed_over(self.folder) if self._can_learn_from(each.layer)]
         missing = "\n".join([*passed, *(() if plan is None else plan.uses.missing)])

@@ -13,14 +13,16 @@ import numpy as np
 from qtpy.QtCore import Signal
 
 from segloop._napari import features, work
+from segloop._napari.channels import learned_image, stained_channels
 from segloop._napari.drafts import PassedOver, one_for_each_image
 from segloop._napari.jobs import Job
-from segloop._napari.layers import Placement, freeze_image, freeze_labels, guess_layer_axes
+from segloop._napari.layers import Placement, copied, freeze_labels, guess_layer_axes
 from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.reviewed import new_region_layer, plane_rectangle, rectangle, region_mask
 from segloop._napari.session import Origin, is_training_set
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, LabelsError, SegloopError
+from segloop.image import Image
 
 
 class ReviewStep(Step):
@@ -174,7 +176,40 @@ class ReviewStep(Step):
 
     def set_for(self, labels: Origin | work.Correction) -> Path:
         """The training set that labels go into; it may have to be made."""
-        return self.session.training_folder(labels.task, labels.classes)
+        image = labels.image if isinstance(labels, work.Correction) else self._learned_image(labels)
+        channels = 1 if image is None else stained_channels(image)
+        return self.session.training_folder(labels.task, labels.classes, channels)
+
+    def _learned_image(self, origin: Origin, whole: bool | None = None) -> Image | None:
+        """The image of labels as it would be learned, of all its channels or not; None where that is not known."""
+        if whole is None:
+            whole = self.session.learns_all_channels
+        layer = origin.image()
+        if not isinstance(layer, napari.layers.Image):
+            return None
+        try:
+            axes = self.session.axes.get(layer) or guess_layer_axes(layer)
+            return learned_image(origin, layer, axes, self.viewer.layers, self.session, whole)
+        except ImageError:
+            return None
+
+    def most_channels(self) -> int:
+        """The most channels that there are to learn from in the open layers of which something is reviewed.
+
+        1 where no image has more than were segmented.
+        """
+        most = 1
+        for layer in self.open_reviewed(None):
+            origin = self.session.origins[layer]
+            images = [self._learned_image(origin, whole) for whole in (False, True)]
+            few, many = (1 if image is None else stained_channels(image) for image in images)
+            most = max(most, many if many > few else 1)
+        return most
+
+    def learn_all_channels(self, whole: bool) -> None:
+        """Let all channels of corrected images be learned from, or only those that were segmented."""
+        self.session.learns_all_channels = whole
+        self._show_folder()
 
     @guarded
     def _on_folder(self, folder: Path) -> None:
@@ -242,15 +277,14 @@ class ReviewStep(Step):
         if image_layer is None:
             raise ImageError("choose the image that the labels belong to")
         axes = self.session.axes.get(image_layer) or guess_layer_axes(image_layer)
-        image = freeze_image(image_layer, axes)
+        whole = self.session.learns_all_channels
+        image = copied(learned_image(origin, image_layer, axes, self.viewer.layers, self.session, whole))
         labels = freeze_labels(layer, image, Placement.of(image_layer, axes))
         reviewed = None
         if layer not in self.session.wholly_reviewed:
             reviewed = region_mask(self._regions_of(layer), layer.data.shape).reshape(image.label_shape)
             if not reviewed.any():
                 raise LabelsError("nothing is reviewed yet: tick the whole image, or add a region around what is right")
-        if origin.channel >= 0:
-            image = image.channel(origin.channel)
         return work.Correction(
             image=image,
             labels=labels,
@@ -290,6 +324,10 @@ class ReviewStep(Step):
         """Tell the user of an error, beside the button if it is about the training set."""
         if self.job is not None:
             self.panel.reason.show_text(str(error))
+            if isinstance(error, SegloopError) and self.panel.reason.isVisible():
+                # once is enough
+                self.say("")
+                return
         super().fail(error)
 
     def _on_added(self, folder: Path, layer: napari.layers.Labels, task: str, entry: Any) -> None:

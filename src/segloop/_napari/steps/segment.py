@@ -11,9 +11,10 @@ from typing import Any
 import napari.layers
 
 from segloop._napari import work
+from segloop._napari.channels import seen_image, seen_layers, stack_of
 from segloop._napari.choosers import describe_model
 from segloop._napari.jobs import Countdown, Job, in_words
-from segloop._napari.layers import Placement, as_image, choose_level, guess_layer_axes, level_shapes, visible_part
+from segloop._napari.layers import Placement, choose_level, guess_layer_axes, level_shapes, visible_part
 from segloop._napari.panels.segment import ALL_CHANNELS, SegmentPanel
 from segloop._napari.preview import Preview
 from segloop._napari.results import Run, deliver
@@ -113,7 +114,8 @@ class SegmentStep(Step):
 
     def _forgive(self) -> None:
         """Take away the marks that the last run left."""
-        for field in (self.panel.image_field, self.panel.channel_field, self.panel.model_field):
+        panel = self.panel
+        for field in (panel.image_field, panel.channel_field, panel.layers_field, panel.model_field):
             field.show_reason("")
 
     def _show_image(self) -> None:
@@ -187,9 +189,10 @@ class SegmentStep(Step):
         axes = check_axes(self.session.axes[layer], len(level_shapes(layer)[0]))
         settings = self.panel.settings(channel=AUTO if self._channel == ALL_CHANNELS else self._channel)
         place = Placement.of(layer, axes)
-        image = as_image(layer, axes)
+        stack = stack_of(seen_layers(layer, self.viewer.layers, self.session, model.channels))
+        image = seen_image(layer, axes, stack)
         seen = work.Seen(*visible_part(self.viewer, layer, axes))
-        self._run = Run(weakref.ref(layer), layer.name, axes, self._channel, place, model, settings)
+        self._run = Run(weakref.ref(layer), layer.name, axes, self._channel, place, model, settings, stack)
         self._notices = []
         self._done = 0
         self._stop = threading.Event()
@@ -251,6 +254,8 @@ class SegmentStep(Step):
         match error:
             case ModelError():
                 self.panel.model_field.show_reason(str(error))
+            case ImageError() if not self.panel.layers_field.isHidden():
+                self.panel.layers_field.show_reason(str(error))
             case ImageError() if self.panel.channel_field.isHidden():
                 self.panel.image_field.show_reason(str(error))
             case ImageError():
