@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,9 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from segloop import store
+from segloop._napari import prompt_work
+from segloop._napari.channels import stack_of
+from segloop._napari.session import Origin
 from segloop.corrections import TrainingSet
 
 PATIENCE = 180_000
@@ -192,3 +196,21 @@ def test_images_of_several_channels_have_a_training_set_of_their_own(dock, stain
     session.choose_training_folder("semantic", many)
     assert session.training_folder("semantic", classes, 2) == many
     assert session.training_folder("semantic", classes) == usual
+
+
+def test_boxes_are_filled_from_the_channels_that_were_seen(qtbot, dock, stained, monkeypatch):
+    seen = []
+
+    def look(prompter, model, image, *others):
+        seen.append(image.read())
+        return prompter
+        yield
+
+    monkeypatch.setattr(prompt_work, "look", look)
+    images = [dock._viewer.add_image(pixels, blending="additive") for pixels in stained]
+    labels = dock._viewer.add_labels(np.zeros(stained[0].shape, np.uint16))
+    dock.session.origins[labels] = Origin(weakref.ref(images[1]), "YX", classes=("cell",), stack=stack_of(images))
+    dock.correct_step.labels_used.emit()
+    press(qtbot, dock.candidate_tools.prompt)
+    qtbot.waitUntil(lambda: bool(seen) and dock.adding_step.job is None, timeout=PATIENCE)
+    np.testing.assert_array_equal(seen[0], np.stack(stained))

@@ -14,12 +14,13 @@ from qtpy.QtCore import Signal
 
 from segloop._napari import editing, prompt_work
 from segloop._napari.areas import area_between, box_of, read, shaped
+from segloop._napari.channels import seen_image
 from segloop._napari.editing import Paint
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.filled import Filled
 from segloop._napari.jobs import Job
 from segloop._napari.keys import KeyRing
-from segloop._napari.layers import Placement, as_image, visible_part
+from segloop._napari.layers import Placement, visible_part
 from segloop._napari.ledger import Ledger
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.marks import Marks
@@ -50,6 +51,7 @@ class _Prompts:
     image: weakref.ref[napari.layers.Image]
     axes: str
     channel: int
+    stack: tuple[weakref.ref[napari.layers.Image], ...]
     model: ModelInfo
     prompter: Prompter | None = None
 
@@ -318,9 +320,11 @@ class AddingStep(Step):
             now is None
             or now.layer() is not layer
             or now.image() is not image
-            or (now.axes, now.channel, now.model) != (origin.axes, origin.channel, model)
+            or (now.axes, now.channel, now.stack, now.model) != (origin.axes, origin.channel, origin.stack, model)
         ):
-            now = self._prompts = _Prompts(weakref.ref(layer), weakref.ref(image), origin.axes, origin.channel, model)
+            now = self._prompts = _Prompts(
+                weakref.ref(layer), weakref.ref(image), origin.axes, origin.channel, origin.stack, model
+            )
         return now
 
     def _look(self, then: Callable[[], None], corners: np.ndarray | None = None) -> None:
@@ -356,7 +360,7 @@ class AddingStep(Step):
                 prompt_work.look,
                 asked.prompter,
                 asked.model.path,
-                as_image(image_layer, asked.axes),
+                seen_image(image_layer, asked.axes, asked.stack),
                 settings,
                 plane,
                 region,
