@@ -195,9 +195,20 @@ def evaluate_folders(
     for files in (references, predictions):
         check_no_photograph(read_labels(files[stems[0]]).data, str(files[stems[0]]))
     first = (read_labels(references[stem]) for stem in stems[:GUESS_IMAGES])
-    pairs = ((stem, read_labels(predictions[stem]), read_labels(references[stem])) for stem in stems)
+    pairs = ((stem, *_read_pair(predictions[stem], references[stem])) for stem in stems)
     report = _report(pairs, _guess_task(first) if guessed else _as_task(task, names), names)
     return replace(report, guessed=guessed, unscored=tuple(sorted(predictions.keys() - references.keys())))
+
+
+def _read_pair(prediction: Path, reference: Path) -> tuple[Labels, Labels]:
+    """Read both; outlines, which do not know how large the image is, after what does."""
+    from segloop.io import holds_outlines, read_labels
+
+    if holds_outlines(prediction):
+        known = read_labels(reference)
+        return read_labels(prediction, known), known
+    known = read_labels(prediction)
+    return known, read_labels(reference, known)
 
 
 def _report(pairs: Iterable[tuple[str, Any, Any]], task: Task, names: tuple[str, ...]) -> Report:
@@ -269,16 +280,18 @@ def _guess_task(references: Iterable[Labels]) -> Task:
 
 def _label_files(folder: Path) -> dict[str, Path]:
     """The label files of a folder by the stem that they pair by."""
-    from segloop.io import LABEL_SUFFIXES, stem_of, suffix_of
+    from segloop.io import LABEL_SUFFIXES, holds_outlines, stem_of, suffix_of
 
     if not folder.is_dir():
         raise FileError(f"no such folder: {folder}")
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: (holds_outlines(path), path)):
         if path.name.startswith(".") or suffix_of(path) not in LABEL_SUFFIXES or ".provenance." in path.name:
             continue
         name = stem_of(path)
         stem = name.removesuffix("_labels")
+        if stem in files and holds_outlines(path) and not holds_outlines(files[stem]):
+            continue  # exported from the label image
         other = files.setdefault(stem, path)
         # beside an image, the labels are what is named so
         if stem_of(other) == stem != name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -84,10 +85,30 @@ def test_coco_files_open_as_labels(make_napari_viewer, tmp_path):
     assert np.count_nonzero(layer.data) == 35
 
 
-def test_other_json_files_are_left_alone(tmp_path):
+@pytest.mark.parametrize("name", ["x.zip", "x.geojson"])
+def test_outlines_open_as_labels_of_the_active_image(make_napari_viewer, name, tmp_path):
+    labels = np.zeros((20, 30), np.uint8)
+    labels[8:15, 8:13] = 4
+    viewer = make_napari_viewer()
+    for size in ((20, 30), (5, 5)):
+        viewer.add_image(np.zeros(size), scale=(0.5, 0.5), units=("um", "um"))
+    viewer.layers.selection.active = viewer.layers[0]
+    io.save_labels(LabelImage(labels, "YX", {"Y": 0.5, "X": 0.5}, "micrometer"), tmp_path / name)
+    (layer,) = viewer.open(tmp_path / name, plugin=NAME)
+    np.testing.assert_array_equal(layer.data, labels)
+    np.testing.assert_allclose(layer.scale, 0.5)
+    viewer.layers.selection.active = viewer.layers[1]
+    (other,) = viewer.open(tmp_path / name, plugin=NAME)
+    assert np.count_nonzero(other.data) == 35, "an image that they cannot lie on is passed over"
+
+
+def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
     (tmp_path / "broken.json").write_text("{")
-    for name in ("other.json", "broken.json", "missing.json", "x.tif"):
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme.txt", "no")
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    for name in ("other.json", "broken.json", "missing.json", "x.tif", "other.zip", "broken.zip", "missing.roi"):
         assert readers.get_reader(str(tmp_path / name)) is None
 
 

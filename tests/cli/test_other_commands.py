@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from segloop.io import save_labels, write_provenance
+from segloop.io import read_labels, save_labels, write_provenance
 from segloop.models.registry import get_family
 from segloop.store import load_model, save_model
 
@@ -138,6 +138,18 @@ class TestEvaluate:
         ran = run("evaluate", "--reference", folders[1], "--prediction", predicted, "--json", "--labels-are", "classes")
         assert json.loads(ran.out)["classes"][2]["dice"] == 0
 
+    def test_outlines_are_as_good_as_label_images(self, folders, predicted, tmp_path, run):
+        expected = json.loads(run("evaluate", "--reference", folders[1], "--prediction", predicted, "--json").out)
+        rois = tmp_path / "rois"
+        rois.mkdir()
+        for path in folders[1].iterdir():
+            assert run("convert", path, rois / f"{path.stem}.zip").code == 0
+            # what is exported lies beside its labels
+            assert run("convert", predicted / f"{path.stem}_labels.tif", predicted / f"{path.stem}.zip").code == 0
+        ran = run("evaluate", "--reference", rois, "--prediction", predicted, "--json")
+        assert (ran.code, ran.err) == (0, [])
+        assert json.loads(ran.out)["instances"] == expected["instances"]
+
     def test_errors(self, folders, predicted, tmp_path, run):
         ran = run("evaluate", "--reference", folders[1], "--prediction", tmp_path / "no")
         assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
@@ -163,6 +175,18 @@ class TestConvert:
         assert suffix in run("convert", "--help").out
         document = json.loads((tmp_path / f"out{suffix}.provenance.json").read_text())
         assert document["converted"][0]["from"] == str(labels)
+
+    def test_rois_become_labels_of_their_image(self, labels, tmp_path, run):
+        image = tmp_path / "a.tif"
+        tifffile.imwrite(image, np.zeros((20, 30), np.uint8), imagej=True, resolution=(4, 4), metadata={"unit": "um"})
+        assert run("convert", labels, tmp_path / "a.zip").code == 0
+        ran = run("convert", tmp_path / "a.zip", tmp_path / "again.tif", "--like", image)
+        assert (ran.code, ran.err) == (0, [])
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), tifffile.imread(labels))
+        assert read_labels(tmp_path / "again.tif").pixel_size == pytest.approx({"Y": 0.25, "X": 0.25})
+        tifffile.imwrite(image, np.zeros((9, 9), np.uint8))
+        ran = run("convert", tmp_path / "a.zip", tmp_path / "other.tif", "--like", image)
+        assert ran.code == 2 and "object 2 lies outside the image, whose size is Y 9, X 9" in ran.err[0]
 
     def test_the_folder_is_made(self, labels, tmp_path, run):
         ran = run("convert", labels, tmp_path / "new" / "folder" / "a.png")

@@ -55,7 +55,7 @@ labels_cases = pytest.mark.parametrize("labels", CASES.values(), ids=CASES.keys(
 
 
 @labels_cases
-@pytest.mark.parametrize("suffix", [".tif", ".ome.zarr", ".json"])
+@pytest.mark.parametrize("suffix", [".tif", ".ome.zarr", ".json", ".geojson"])
 def test_formats_that_keep_everything(labels, suffix, tmp_path):
     path = save_labels(labels, tmp_path / f"a b{suffix}")
     again = read_labels(path)
@@ -120,6 +120,13 @@ def test_rois_fill_to_the_same_masks(labels, tmp_path):
         assert roi.c_position == 0
         drawn[index][composite_mask(roi, labels.shape[-2:])] = int(roi.name.split("_")[0])
     np.testing.assert_array_equal(drawn, labels.data)
+
+
+@labels_cases
+def test_rois_read_on_their_image_are_the_labels(labels, tmp_path):
+    again = read_labels(save_labels(labels, tmp_path / "a.zip"), like=labels)
+    np.testing.assert_array_equal(again.data, labels.data)
+    assert (again.axes, again.unit, again.pixel_size) == (labels.axes, labels.unit, labels.pixel_size)
 
 
 def test_rois_beyond_16_bits_keep_their_place(tmp_path):

@@ -1,4 +1,4 @@
-"""Readers for what napari cannot open itself: COCO files as Labels layers.
+"""Readers for what napari cannot open itself: COCO files, ImageJ ROIs and polygons as Labels layers.
 
 TIFF, PNG and Zarr are left to napari: a second reader would make it ask which one to use, each time.
 """
@@ -10,28 +10,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
 
 from segloop import io
 from segloop._napari.features import class_colors, class_features
+from segloop._napari.layers import as_image, guess_layer_axes
+from segloop.errors import FileError, ImageError
+from segloop.io.roi import is_roi_file
+from segloop.labels import Labels
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | None:
-    """Return a reader if ``path`` is a COCO file."""
+    """Return a reader if ``path`` holds objects: COCO, a zip of ROIs, a ROI, or GeoJSON."""
     first = Path(path if isinstance(path, str) else path[0])
-    return read if first.suffix.lower() == ".json" and _is_coco(first) else None
+    match first.suffix.lower():
+        case ".json":
+            ours = _is_coco(first)
+        case ".zip" | ".roi":
+            ours = is_roi_file(first)
+        case suffix:
+            ours = suffix == ".geojson"
+    return read if ours else None
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:
-    """Read label images, with their axes, pixel size and classes."""
+    """Read labels, with their axes, pixel size and classes; outlines in the size of the image that is active."""
     paths = [path] if isinstance(path, str) else list(path)
     return [_read_one(Path(p)) for p in paths]
 
 
 def _read_one(path: Path) -> LayerData:
-    labels = io.read_labels(path)
+    labels = _read_outlines(path) if io.holds_outlines(path) else io.read_labels(path)
     keywords: dict[str, Any] = {
         "name": io.stem_of(path),
         "scale": tuple(labels.pixel_size[axis] for axis in labels.axes),
@@ -42,6 +54,19 @@ def _read_one(path: Path) -> LayerData:
         keywords["features"] = class_features(labels.data, labels.classes)
         keywords["colormap"] = class_colors()
     return np.array(labels.data), keywords, "labels"
+
+
+def _read_outlines(path: Path) -> Labels:
+    """In the size of the image they were probably drawn on, for they do not know it; else just large enough."""
+    viewer = napari.current_viewer()
+    images = [] if viewer is None else [layer for layer in viewer.layers if isinstance(layer, napari.layers.Image)]
+    chosen = [layer for layer in images if layer is viewer.layers.selection.active] or images[-1:]
+    for layer in chosen:
+        try:
+            return io.read_labels(path, as_image(layer, guess_layer_axes(layer)))
+        except (FileError, ImageError):
+            continue  # drawn on another image, or damaged, which is said below
+    return io.read_labels(path)
 
 
 def _is_coco(path: Path) -> bool:

@@ -289,7 +289,10 @@ def evaluate(
 
 @app.command(short_help="Convert labels into another format.")
 def convert(
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A label image.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(metavar="LABELS", help="A label image, ImageJ ROIs (.zip, .roi), or polygons (.geojson)."),
+    ],
     out: Annotated[
         Path,
         typer.Argument(
@@ -298,12 +301,20 @@ def convert(
             ".ome.zarr, .png, .npy, .csv (measurements). Its folder is made if need be.",
         ),
     ],
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            metavar="IMAGE",
+            help="The image that ROIs or polygons were drawn on; they do not know its size and that of its pixels.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Convert labels into another format."""
     from segloop.cli.converting import convert_file
 
-    convert_file(labels, out, overwrite)
+    convert_file(labels, out, like, overwrite)
 
 
 @app.command(short_help="Show the whole loop on a bundled image.")

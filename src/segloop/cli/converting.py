@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Any
 from segloop.cli.inputs import LABELS_ENDING
 from segloop.cli.printing import counted, print_line
 from segloop.errors import FileError
-from segloop.io import SAVE_SUFFIXES, check_writable, read_labels, save_labels, stem_of, suffix_of, write_provenance
+from segloop.io import (
+    SAVE_SUFFIXES,
+    check_writable,
+    read_image,
+    read_labels,
+    save_labels,
+    stem_of,
+    suffix_of,
+    write_provenance,
+)
 from segloop.labels import check_no_photograph, consecutive
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def convert_file(labels: Path, out: Path, overwrite: bool = False) -> None:
+def convert_file(labels: Path, out: Path, like: Path | None = None, overwrite: bool = False) -> None:
     """Write ``labels`` as ``out``, in the format its suffix says, with class, score and origin if they are known.
 
     ``cells_labels.tif`` finds them in ``cells_objects.csv`` beside it, which ``segloop segment`` writes.
+    ``like`` is the image that outlines were drawn on.
 
     Raises
     ------
@@ -31,7 +41,7 @@ def convert_file(labels: Path, out: Path, overwrite: bool = False) -> None:
         raise FileError(f"{out} is the file to be converted; give another name")
     if suffix_of(out) in SAVE_SUFFIXES and out.exists() and not overwrite:
         raise FileError(f"{out} exists already; use --overwrite to replace it, or another name")
-    content = read_labels(labels)
+    content = read_labels(labels, None if like is None else read_image(like))
     check_no_photograph(content.data, str(labels))
     if suffix_of(out) in SAVE_SUFFIXES:
         check_writable(out.parent)

@@ -130,8 +130,8 @@ def new_training_set(
             image = opened.image.without_alpha()
             if opened.axes_guessed:
                 note(f"{pair.image.name}: axes guessed as {image.axes}; save it with its axes to change")
-            labels = _aligned(read_labels(pair.labels), image)
-            mask = None if pair.reviewed is None else _aligned(read_labels(pair.reviewed), image) > 0
+            labels = _aligned(read_labels(pair.labels, image), image)
+            mask = None if pair.reviewed is None else _aligned(read_labels(pair.reviewed, image), image) > 0
             training_set.add(image, labels, mask, source=pair.image, model=model, key=pair.stem)
         except SegloopError as error:
             if pair.image.name in str(error) or pair.labels.name in str(error):

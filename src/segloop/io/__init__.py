@@ -15,7 +15,9 @@ import numpy as np
 from segloop.errors import FileError, ImageError, LabelsError
 from segloop.image import CHANNEL_AXES, Image, guess_axes
 from segloop.io import coco, geojson, measurements, ngff, npy, raster, roi, tiff
+from segloop.io.drawn import ReadOutlines, fill
 from segloop.io.files import check_target, check_writable, write_json
+from segloop.io.frame import Frame
 from segloop.io.measurements import measure
 from segloop.io.notes import HiddenPart, Note, Notes
 from segloop.io.source import Source
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
+    "OUTLINE_SUFFIXES",
     "SAVE_SUFFIXES",
     "HiddenPart",
     "Note",
@@ -34,6 +37,7 @@ __all__ = [
     "OpenedImage",
     "check_target",
     "check_writable",
+    "holds_outlines",
     "measurement_table",
     "open_image",
     "read_image",
@@ -54,29 +58,32 @@ class _Format:
 
     read_image: Read | None = None
     read_labels: Read | None = None
+    read_outlines: ReadOutlines | None = None
     write: Write | None = None
 
 
-_TIFF = _Format(tiff.read, tiff.read, tiff.write)
-_ZARR = _Format(ngff.read, ngff.read_labels, ngff.write)
+_TIFF = _Format(tiff.read, tiff.read, write=tiff.write)
+_ZARR = _Format(ngff.read, ngff.read_labels, write=ngff.write)
 _FORMATS = {
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".ome.zarr": _ZARR,
     ".zarr": _ZARR,
-    ".zip": _Format(write=roi.write),
+    ".zip": _Format(read_outlines=roi.read, write=roi.write),
+    ".roi": _Format(read_outlines=roi.read),
     ".json": _Format(read_labels=coco.read, write=coco.write),
-    ".geojson": _Format(write=geojson.write),
+    ".geojson": _Format(read_outlines=geojson.read, write=geojson.write),
     ".csv": _Format(write=measurements.write),
-    ".png": _Format(raster.read, raster.read_indices, raster.write),
-    ".npy": _Format(npy.read, npy.read, npy.write),
+    ".png": _Format(raster.read, raster.read_indices, write=raster.write),
+    ".npy": _Format(npy.read, npy.read, write=npy.write),
     ".jpg": _Format(raster.read),
     ".jpeg": _Format(raster.read),
     ".bmp": _Format(raster.read, raster.read),
 }
 
 IMAGE_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.read_image)
-LABEL_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.read_labels)
+OUTLINE_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.read_outlines)
+LABEL_SUFFIXES = (*(suffix for suffix, known in _FORMATS.items() if known.read_labels), *OUTLINE_SUFFIXES)
 SAVE_SUFFIXES = tuple(suffix for suffix, known in _FORMATS.items() if known.write)
 
 
@@ -124,23 +131,33 @@ def read_image(path: str | Path, axes: str = "") -> Image:
     return open_image(path, axes).image
 
 
-def read_labels(path: str | Path) -> Labels:
-    """Read a label image: .tif, .png, .npy, .zarr, .ome.zarr, or COCO .json.
+def read_labels(path: str | Path, like: Image | Labels | None = None) -> Labels:
+    """Read labels: an image of them, COCO's masks, or outlines, which are filled.
+
+    Parameters
+    ----------
+    path : path
+        .tif, .png, .npy, .zarr, .ome.zarr; COCO .json; ImageJ's .zip and .roi, .geojson.
+    like : Image or Labels, optional
+        What outlines were drawn on: they do not know how large it is. The result has its size, axes, planes and
+        pixel size. Without it, files that SegLoop wrote as .geojson know them; all others become just large enough.
+        Other formats pass it over.
 
     Returns
     -------
     Labels
-        With axes, pixel size and class names as far as the file knows them.
+        With axes, pixel size and class names as far as the file knows them. Where outlines overlap, later ones lie on
+        top.
 
     Raises
     ------
     FileError
-        If the file is missing, damaged, or of a kind that holds no label image.
+        If the file is missing, damaged, of a kind that holds no labels, or has outlines outside ``like``.
     LabelsError
         If it holds something else than whole numbers, or has channels.
     """
     path = Path(path)
-    source = _reader(path, "label image", lambda known: known.read_labels)(path)
+    source = _reader(path, "label image", _labels_of(like))(path)
     array, axes = np.asarray(source.data), source.axes
     for axis in CHANNEL_AXES:
         if axis in axes and array.shape[axes.index(axis)] == 1:
@@ -230,6 +247,11 @@ def write_provenance(output: str | Path, document: Mapping[str, Any]) -> Path:
     return path
 
 
+def holds_outlines(path: Path) -> bool:
+    """Whether a label file holds outlines, which do not know how large the image is."""
+    return suffix_of(path) in OUTLINE_SUFFIXES
+
+
 def suffix_of(path: Path) -> str:
     """The suffix that decides on the format, in small letters; ".ome.zarr" counts as one."""
     name = path.name.lower()
@@ -249,6 +271,17 @@ def _as_labels(labels: Labels | np.ndarray) -> Labels:
     if not 2 <= array.ndim <= 4:
         raise LabelsError(f"labels of {array.ndim} dimensions; expected 2 (YX), 3 (ZYX) or 4 (TZYX)")
     return Labels(array, ("YX", "ZYX", "TZYX")[array.ndim - 2])
+
+
+def _labels_of(like: Image | Labels | None) -> Callable[[_Format], Read | None]:
+    """Chooses how labels are read; outlines are filled in the frame of ``like``."""
+    frame = None if like is None else Frame.of(like)
+
+    def choose(known: _Format) -> Read | None:
+        outlines = known.read_outlines
+        return known.read_labels if outlines is None else lambda path: fill(outlines(path), path, frame)
+
+    return choose
 
 
 def _known(path: Path) -> _Format:

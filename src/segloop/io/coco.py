@@ -14,12 +14,11 @@ import numpy as np
 
 from segloop.errors import FileError
 from segloop.io.files import reading, write_json
+from segloop.io.frame import KEY, Frame
 from segloop.io.notes import HiddenPart, Notes
-from segloop.io.planes import in_file_order, plane_name, planes
+from segloop.io.planes import plane_name, planes
 from segloop.io.source import Source
 from segloop.labels import Labels, bounding_boxes, consecutive, smallest_dtype
-
-_INFO = "segloop"
 
 
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
@@ -34,7 +33,6 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
     ------
     FileError
     """
-    array, axes = in_file_order(labels)
     names = notes.names(labels)
     categories = {name: number for number, name in enumerate(names, 1)}
     images: list[dict[str, Any]] = []
@@ -77,16 +75,7 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
             if note.origin:
                 annotation["origin"] = note.origin
             annotations.append(annotation)
-    info = {
-        "description": "Written by SegLoop",
-        _INFO: {
-            "axes": axes,
-            "shape": list(array.shape),
-            "pixel_size": {axis: labels.pixel_size[axis] for axis in axes},
-            "unit": labels.unit,
-            "classes": list(labels.classes),
-        },
-    }
+    info = {"description": "Written by SegLoop", KEY: Frame.of(labels).to_json()}
     document = {
         "info": info,
         "licenses": [],
@@ -111,22 +100,21 @@ def read(path: Path) -> Source:
         if not isinstance(document, dict) or "images" not in document or "annotations" not in document:
             raise FileError(f"{path} is JSON, but not COCO: it has no images and annotations")
         images = {image["id"]: image for image in document["images"]}
-        own = document.get("info", {}).get(_INFO)
-        if own is None and len(images) != 1:
+        own = document.get("info", {}).get(KEY)
+        frame = None if own is None else Frame.from_json(own)
+        if frame is None and len(images) != 1:
             raise FileError(f"{path} describes {len(images)} images; expected one, or a file written by SegLoop")
         first = next(iter(images.values()))
-        axes = own["axes"] if own else "YX"
-        shape = tuple(own["shape"]) if own else (first["height"], first["width"])
+        axes, shape = (frame.axes, frame.shape) if frame else ("YX", (first["height"], first["width"]))
         labels = [int(entry.get("label", entry["id"])) for entry in document["annotations"]]
         array = np.zeros(shape, smallest_dtype(max(labels, default=0)))
         for label, entry in zip(labels, document["annotations"]):
             image = images[entry["image_id"]]
             place = tuple(image.get("plane", {}).get(axis, 0) for axis in axes[:-2])
             array[place][_decode(entry["segmentation"], image)] = label
-        if own is None:
+        if frame is None:
             return Source(array, axes)
-        unit = own.get("unit", "pixel")
-        return Source(array, axes, own.get("pixel_size", {}), "" if unit == "pixel" else unit, tuple(own["classes"]))
+        return Source(array, axes, frame.pixel_size, "" if frame.unit == "pixel" else frame.unit, frame.classes)
 
 
 def _with_hidden(rows: slice, columns: slice, mask: np.ndarray, part: HiddenPart) -> tuple[slice, slice, np.ndarray]:

@@ -6,12 +6,18 @@ QuPath's dialect: https://qupath.readthedocs.io/en/stable/docs/advanced/exportin
 from __future__ import annotations
 
 import colorsys
+import json
 import math
 import uuid
 from pathlib import Path
 from typing import Any
 
-from segloop.io.files import write_json
+import numpy as np
+
+from segloop.errors import FileError
+from segloop.io.drawn import Drawing, Drawn
+from segloop.io.files import reading, write_json
+from segloop.io.frame import KEY, Frame
 from segloop.io.notes import Notes
 from segloop.io.outlines import Ring, trace
 from segloop.io.planes import planes
@@ -23,7 +29,8 @@ _NAMESPACE = uuid.UUID("7c7a8e2c-3f0b-5d5e-9b86-5d1f6f2f7f60")
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
     """Write a feature collection in pixels; instances become QuPath's detections, classes its annotations.
 
-    The label is the feature's name and a measurement, so that it can be matched with the measurements in CSV.
+    The label is the feature's name and a measurement, so that it can be matched with the measurements in CSV. Size and
+    calibration of the label image are a member of their own.
 
     Raises
     ------
@@ -60,7 +67,60 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
                     },
                 }
             )
-    write_json(path, {"type": "FeatureCollection", "features": features}, overwrite, indent=None)
+    document = {"type": "FeatureCollection", KEY: Frame.of(labels).to_json(), "features": features}
+    write_json(path, document, overwrite, indent=None)
+
+
+def read(path: Path) -> Drawing:
+    """Read the polygons of a feature collection, of a list of features as older versions of QuPath write, or of one.
+
+    Points and lines are passed over.
+
+    Raises
+    ------
+    FileError
+        Also if there is no polygon in it.
+    """
+    with reading(path, "a GeoJSON file"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        features = _features(document)
+        if features is None:
+            raise FileError(f"{path} is JSON, but not GeoJSON: it has no features")
+        drawn = [part for feature in features if (part := _drawn(feature)) is not None]
+        frame = document.get(KEY) if isinstance(document, dict) else None
+        if features and not drawn:
+            raise FileError(f"{path} has {len(features)} features, but no polygon; points and lines outline no object")
+        return Drawing(drawn, Frame.from_json(frame) if frame else None)
+
+
+def _features(document: Any) -> list[dict[str, Any]] | None:
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        return list(document["features"])
+    if isinstance(document, dict) and document.get("type") == "Feature":
+        return [document]
+    if isinstance(document, list) and all(isinstance(part, dict) and "geometry" in part for part in document):
+        return document
+    return None
+
+
+def _drawn(feature: dict[str, Any]) -> Drawn | None:
+    geometry = feature["geometry"] or {}
+    polygons = geometry.get("coordinates", [])
+    match geometry.get("type"):
+        case "Polygon":
+            polygons = [polygons]
+        case "MultiPolygon":
+            pass
+        case _:
+            return None
+    plane = geometry.get("plane", {})
+    measurements = (feature.get("properties") or {}).get("measurements")
+    label = measurements.get("Label") if isinstance(measurements, dict) else None
+    return Drawn(
+        [np.asarray(ring, float)[:, :2] for polygon in polygons for ring in polygon],
+        {axis: int(plane[axis.lower()]) for axis in "TZ" if axis.lower() in plane},
+        None if label is None else int(label),
+    )
 
 
 def _closed(ring: Ring) -> list[list[int]]:

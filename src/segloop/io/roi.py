@@ -8,13 +8,17 @@ Format: ij.io.RoiDecoder and ij.gui.ShapeRoi of ImageJ.
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segloop.io.files import writing
+from segloop.errors import FileError
+from segloop.io.drawn import Drawing, Drawn
+from segloop.io.files import reading, writing
 from segloop.io.notes import DEFAULT_CLASS, Notes
 from segloop.io.outlines import Outline, trace
 from segloop.io.planes import plane_name, planes
@@ -28,6 +32,10 @@ _MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0
 
 _LARGEST_SHORT = 32767
 _GROUPS = 255
+_OWN_NAME = re.compile(r"(\d{4,})(_.*)?")
+"""0012, 0012_round, 0012_z0003: how :func:`write` names ROIs. ImageJ's own names are 0012-0345."""
+
+_CORNERS_OF_OVALS = 720
 
 
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
@@ -77,3 +85,72 @@ def _roi(outline: Outline) -> ImagejRoi:
     roi.multi_coordinates = np.array(segments, np.float32)
     roi.shape_roi_size = len(segments)
     return roi
+
+
+def is_roi_file(path: Path) -> bool:
+    """Whether it is a zip file of ROIs, or a single ROI."""
+    try:
+        if path.suffix.lower() == ".roi":
+            with path.open("rb") as file:
+                return file.read(4) == b"Iout"
+        with zipfile.ZipFile(path) as archive:
+            return any(_is_entry(name) for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read(path: Path) -> Drawing:
+    """Read the areas of a zip file of ROIs, or of a single one; lines and points are passed over.
+
+    Raises
+    ------
+    FileError
+        Also if there is no area in it.
+    """
+    from roifile import ImagejRoi
+
+    with reading(path, "ImageJ ROIs"):
+        if path.suffix.lower() == ".roi":
+            contents = {path.stem: path.read_bytes()}
+        else:
+            with zipfile.ZipFile(path) as archive:
+                contents = {name: archive.read(name) for name in archive.namelist() if _is_entry(name)}
+                others = len(archive.namelist()) - len(contents)
+            if others and not contents:
+                raise FileError(f"{path} is a zip file, but holds no ImageJ ROI; expected entries such as 0001.roi")
+        rois = [ImagejRoi.frombytes(content) for content in contents.values()]
+        drawn = [Drawn(rings, _position(roi), _number(roi.name)) for roi in rois for rings in _areas(roi)]
+    if rois and not drawn:
+        raise FileError(f"{path} holds {len(rois)} ROIs, but none is an area: lines and points outline no object")
+    return Drawing(drawn)
+
+
+def _is_entry(name: str) -> bool:
+    # macOS adds a hidden twin to each file that it packs
+    return name.lower().endswith(".roi") and not name.startswith("__MACOSX/")
+
+
+def _areas(roi: ImagejRoi) -> Iterator[list[np.ndarray]]:
+    """The rings of the ROI, if it is an area."""
+    from roifile import ROI_TYPE
+
+    if roi.composite:
+        yield [np.asarray(ring, float) for ring in roi.coordinates(multi=True)]
+    elif roi.roitype == ROI_TYPE.OVAL:
+        centre = np.array([roi.left + roi.right, roi.top + roi.bottom]) / 2
+        radii = np.array([roi.right - roi.left, roi.bottom - roi.top]) / 2
+        angles = np.linspace(0, 2 * np.pi, _CORNERS_OF_OVALS, endpoint=False)
+        yield [centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)]
+    elif roi.roitype in (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED, ROI_TYPE.RECT):
+        yield [np.asarray(roi.coordinates(), float)]
+
+
+def _position(roi: ImagejRoi) -> dict[str, int]:
+    """Planes from 0; ImageJ counts from 1, and 0 is none. Outside hyperstacks it knows slices only."""
+    position = {axis: number - 1 for axis, number in (("T", roi.t_position), ("Z", roi.z_position)) if number > 0}
+    return position or ({"Z": roi.position - 1} if roi.position > 0 else {})
+
+
+def _number(name: str) -> int | None:
+    own = _OWN_NAME.fullmatch(name or "")
+    return int(own[1]) if own else None
