@@ -11,6 +11,7 @@ import tempfile
 import numpy as np
 
 import segloop
+from segloop.events import EpochDone
 from segloop.samples import load_correction, load_reference, load_sample
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -19,6 +20,14 @@ parser.add_argument("--sample", default="histology", help="name of a sample imag
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--name", default="", help="keep the new model under this name")
 options = parser.parse_args()
+
+
+def tell(event):
+    """Say how far the training is; other events are pictures of held-out regions, notices and the scores."""
+    if isinstance(event, EpochDone):
+        done = f"epoch {event.epoch} of {event.epochs}, {event.seconds:.0f} s"
+        print(f"{done}: loss {event.loss:.2f}, held-out score {event.score:.2f}")
+
 
 image = load_sample(options.sample)
 model = segloop.load_model(options.model)
@@ -36,7 +45,7 @@ with tempfile.TemporaryDirectory() as folder:
         model,
         training_set,
         segloop.FinetuneSettings(epochs=options.epochs),
-        on_event=lambda event: print(event),
+        on_event=tell,
     )
 print(f"{result.metric}: {result.before:.3f} before, {result.after:.3f} after")
 

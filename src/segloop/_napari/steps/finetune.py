@@ -239,6 +239,8 @@ class FinetuneStep(Step):
 
     def _follow(self, training: TrainingFolder) -> None:
         order = training.order
+        # first: what it learns from is not counted beside its start, which would be felt
+        self.material.lock()
         self.material.go_on_from(self._base_of(order.base), order.name)
         if not training.is_settled:
             self.say(f"Training {order.name}. You can go on working.")
