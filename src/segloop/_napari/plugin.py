@@ -9,6 +9,7 @@ from typing import Any
 import napari
 
 from segloop._napari import work
+from segloop._napari.activity import keep_room
 from segloop._napari.dock import Dock
 from segloop._napari.jobs import Job, explain
 from segloop._napari.journal_marks import ImageMarks
@@ -57,6 +58,7 @@ class SegloopDock(Dock):
         self._viewer = viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session()
         self._watch = LayerWatch(viewer)
+        keep_room(viewer)
         given: tuple[Any, ...] = (self.session, viewer, self._watch, self)
         self.segment_step = SegmentStep(self.segment, *given)
         self.channel_step = ChannelStep(self.segment, *given)

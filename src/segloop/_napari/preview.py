@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import napari.layers
 import numpy as np
@@ -12,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from segloop._napari import features
 from segloop._napari.layers import plane_on_screen
+from segloop._napari.turns import Turns
 from segloop.events import LabelsDone
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ LARGEST = np.iinfo(np.uint16).max
 class Preview(QObject):
     """Shows the labels of one run as they come.
 
-    The layer is made when the first labels come, and not again when the person removes it. While it is shown, an
-    earlier result of the same model is hidden.
+    The layer is made when the first labels come, and not again when the person removes it; in steps, since napari takes
+    long for each. While it is shown, an earlier result of the same model is hidden.
 
     Parameters
     ----------
@@ -44,8 +46,8 @@ class Preview(QObject):
     Attributes
     ----------
     drawn : threading.Event
-        Set when the first labels are on their way to the screen. Until then the worker had better wait: napari takes a
-        while to make a layer, and much longer beside a network at work.
+        Set when the layer is made, with the first labels. Until then the worker had better wait: napari takes a while
+        to make a layer, and much longer beside a network at work.
     """
 
     def __init__(self, viewer: napari.Viewer, session: Session, run: Run, parent: QObject) -> None:
@@ -58,6 +60,8 @@ class Preview(QObject):
         self._layer: napari.layers.Labels | None = None
         self._hidden: napari.layers.Labels | None = None
         self._waiting: deque[LabelsDone] = deque()
+        self._overlays: list[Any] = []
+        self._arriving = Turns(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._draw)
@@ -74,12 +78,18 @@ class Preview(QObject):
         if first:
             self._show()
         self._waiting.append(event)
-        if not self._timer.isActive():
-            self._timer.start(0 if first else TICK if self._is_plain() else SLOW_TICK)
+        if not self._arriving.left and not self._timer.isActive():
+            self._timer.start(TICK if self._is_plain() else SLOW_TICK)
         return first
 
     def finish(self) -> napari.layers.Labels | None:
         """Show no more; return the layer if it is still there. Whoever calls this fills it or removes it."""
+        if self._arriving.left and self._layer in self._viewer.layers:
+            self._appear()
+            for overlay in self._overlays:
+                overlay.visible = True
+        self._arriving.stop()
+        self._overlays.clear()
         self.drawn.set()
         self._timer.stop()
         self._waiting.clear()
@@ -92,6 +102,7 @@ class Preview(QObject):
 
     def remove(self) -> None:
         """Show no more, and leave the viewer as if nothing had been shown."""
+        self._arriving.stop()
         hidden, layer = self._hidden, self.finish()
         if layer is not None:
             self._viewer.layers.remove(layer)
@@ -99,25 +110,48 @@ class Preview(QObject):
             hidden.visible = True
 
     def _show(self) -> None:
-        """Add the layer; what is selected stays selected: the person may be at work on it."""
+        """Add the layer, not seen yet; what is selected stays selected: the person may be at work on it."""
         run, viewer = self._run, self._viewer
         colors = {"colormap": features.class_colors()} if self._canvas.classes else {}
         self._layer = layer = napari.layers.Labels(
-            run.place.to_layer(self._canvas.labels), name=f"coming: {run.title}", **colors, **run.place.keywords()
+            run.place.to_layer(self._canvas.labels),
+            name=f"coming: {run.title}",
+            visible=False,
+            **colors,
+            **run.place.keywords(),
         )
         layer.editable = False
+        # what is drawn for tools takes napari nearly as long as the layer
+        self._overlays = [overlay for overlay in layer._overlays.values() if overlay.visible]
+        for overlay in self._overlays:
+            overlay.visible = False
         self._session.unfinished.add(layer)
+        # selected and given up again at once, it would take half as long again
+        viewer.layers._activate_on_insert = False
+        try:
+            viewer.add_layer(layer)
+        finally:
+            viewer.layers._activate_on_insert = True
+        tools = [partial(setattr, overlay, "visible", True) for overlay in self._overlays]
+        self._arriving.begin([self._appear, self._draw, *tools, self._arrive])
+
+    def _appear(self) -> None:
+        """Have the layer painted, in place of an earlier result."""
+        run, layer, viewer = self._run, self._layer, self._viewer
+        if layer.visible or layer not in viewer.layers:
+            return
         image = run.image()
         earlier = None if image is None else self._session.result_of(image, run.model.name, list(viewer.layers))
         if earlier is not None and earlier.visible:
             earlier.visible, self._hidden = False, earlier
-        selected, active = set(viewer.layers.selection), viewer.layers.selection.active
-        viewer.add_layer(layer)
-        viewer.layers.selection = selected
-        viewer.layers.selection.active = active
+        layer.visible = True
+
+    def _arrive(self) -> None:
+        self.drawn.set()
+        if self._waiting:
+            self._timer.start(0)
 
     def _draw(self) -> None:
-        self._timer.singleShot(0, self.drawn.set)
         layer = self._layer
         if layer not in self._viewer.layers:
             self._waiting.clear()
