@@ -11,7 +11,7 @@ from skimage.transform import resize
 import segloop
 from segloop.image import Image
 from segloop.metrics import instance_scores
-from segloop.object_size import smallest_area, typical_diameter
+from segloop.object_size import Measured, smallest_area, typical_diameter
 from segloop.samples import load_reference, load_sample
 
 
@@ -66,3 +66,19 @@ def test_an_image_of_large_objects_is_reduced() -> None:
     assert any("reduced" in notice for notice in chosen.notices)
     found = instance_scores(reference, np.asarray(chosen.labels.data)).ap(0.5)
     assert found > instance_scores(reference, np.asarray(alone.labels.data)).ap(0.5) + 0.05
+
+
+def test_half_of_what_is_found_in_the_scaled_window_must_be_sure() -> None:
+    sizes = np.array([16.0, 18, 24])
+    assert Measured(sizes, np.array([0.9, 0.8, 0.6])).is_sure
+    assert not Measured(sizes, np.array([0.9, 0.7, 0.6])).is_sure
+    assert not Measured.none().is_sure
+
+
+@pytest.mark.parametrize("name", ["nuclei-maskrcnn", "nuclei-unet"])
+def test_an_image_is_not_enlarged_for_what_the_model_is_not_sure_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _ = reduced(0.3)
+    model, settings = segloop.load_model(name), segloop.SegmentSettings(instances=name.endswith("unet"))
+    assert any("enlarged" in notice for notice in segloop.segment(model, image, settings).notices)
+    monkeypatch.setattr("segloop.object_size.SURER", 1.01)
+    assert not any("enlarged" in notice for notice in segloop.segment(model, image, settings).notices)

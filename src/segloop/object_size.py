@@ -7,12 +7,14 @@ since training varies the scale; images in which they are far from that are scal
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from segloop.image import Image
-from segloop.labels import diameters
+from segloop.labels import consecutive, diameters
 from segloop.models.protocol import Instances, Segmenter
 from segloop.parting import part
 from segloop.planning import Plan
@@ -30,6 +32,8 @@ SMALL, LARGE = 0.55, 3.5
 """An image is scaled if its objects' typical diameter, relative to the model's, is below the one or above the other."""
 MOST = 4.0
 """No image is enlarged or reduced more than this."""
+SURER = 0.78
+"""Scaled, half of what is measured must have this score at least: what is no object has any score from SURE on."""
 SMALLEST_SHARE = 1 / 16
 """Share of the typical object's area below which something found is taken for dirt: a quarter of its diameter."""
 SMALLEST_AREA = 8
@@ -51,20 +55,54 @@ def fitting_zoom(model: Segmenter, image: Image, plan: Plan) -> float:
     Returns
     -------
     float in [1 / MOST, MOST]
-        1 where there are too few objects to tell, and where they are not far from what the model knows.
+        1 where there are too few objects to tell, where they are not far from what the model knows, and where the
+        model, shown the same window scaled, is not sure of what it finds there: then it took bits of other things for
+        objects.
     """
     spec = model.spec
     if spec.ndim != 2 or not spec.object_size or plan.is_blank:
         return 1.0
     _, block = next(iter(image.blocks(2)))
-    found = np.zeros(0)
+    found, window = Measured.none(), (slice(0, 0), slice(0, 0))
     for smaller, side in itertools.pairwise((0, *WINDOWS)):
-        if len(found) < FEWEST and max(plan.scaled) > smaller:
-            found = _diameters(model, plan.read(block, _liveliest(plan, block, side)))
-    if len(found) < FEWEST:
+        if len(found.diameters) < FEWEST and max(plan.scaled) > smaller:
+            window = _liveliest(plan, block, side).outer
+            found = _measure(model, plan, block, window)
+    if len(found.diameters) < FEWEST:
         return 1.0
-    relative = typical_diameter(found) / spec.object_size
-    return 1.0 if SMALL <= relative <= LARGE else float(np.clip(1 / relative, 1 / MOST, MOST))
+    relative = typical_diameter(found.diameters) / spec.object_size
+    if SMALL <= relative <= LARGE:
+        return 1.0
+    zoom = float(np.clip(1 / relative, 1 / MOST, MOST))
+    scaled = replace(plan, scaled=tuple(max(1, round(n * zoom)) for n in plan.scaled))
+    again = _measure(model, scaled, block, tuple(slice(*(round(n * zoom) for n in (s.start, s.stop))) for s in window))
+    return zoom if again.is_sure else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a model found in a window.
+
+    Parameters
+    ----------
+    diameters : float64 (N,)
+        In network pixels.
+    scores : float64 (N,) in [0, 1]
+        Of parted objects the mean probability of foreground.
+    """
+
+    diameters: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def none(cls) -> Measured:
+        """Nothing was found."""
+        return cls(np.zeros(0), np.zeros(0))
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the model is sure of at least half of it."""
+        return bool(len(self.scores) and np.median(self.scores) >= SURER)
 
 
 def typical_diameter(found: np.ndarray) -> float:
@@ -107,16 +145,33 @@ def _liveliest(plan: Plan, block: Image, most: int) -> Tile:
     return max(tiles, key=lambda tile: plan.read(block, tile).std()) if len(tiles) > 1 else tiles[0]
 
 
-def _diameters(model: Segmenter, pixels: np.ndarray) -> np.ndarray:
-    """Diameters of what a model finds in a window, float32 (C, Y, X): float64 (N,), in network pixels."""
+def _measure(model: Segmenter, plan: Plan, block: Image, window: tuple[slice, ...]) -> Measured:
+    """What a model finds in a window, in network pixels; a large one is cut up."""
+
+    def cut(side: slice, end: int) -> list[slice]:
+        starts = range(side.start, min(side.stop, end), WINDOWS[-1])
+        lengths = [min(side.stop, start + WINDOWS[-1]) - start for start in starts]
+        return [slice(a, a + -(-n // plan.divisor) * plan.divisor) for a, n in zip(starts, lengths)]
+
+    sides = [cut(side, end) for side, end in zip(window, plan.scaled)]
+    parts = [_measured(model, plan.read(block, Tile(part, part))) for part in itertools.product(*sides)]
+    return Measured(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("diameters", "scores")))
+
+
+def _measured(model: Segmenter, pixels: np.ndarray) -> Measured:
+    """What a model finds in pixels, float32 (C, Y, X)."""
     (found,) = model.predict(torch.from_numpy(np.ascontiguousarray(pixels[None])))
     if isinstance(found, Instances):
         sure = found.scores >= SURE
         boxes, masks = found.boxes[sure].astype(np.float64), found.masks[sure]
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * (masks >= 0.5).mean(axis=(1, 2))
-        return np.sqrt(4 * area / np.pi)
+        return Measured(np.sqrt(4 * area / np.pi), found.scores[sure].astype(np.float64))
     if model.spec.border_class is None:
-        return np.zeros(0)
+        return Measured.none()
     inside, background = (np.rint(found.scores[number] * 255).astype(np.uint8) for number in (1, 0))
     labels = part(inside, background)
-    return diameters(labels) if labels.any() else np.zeros(0)
+    if not labels.any():
+        return Measured.none()
+    numbers, dense = consecutive(labels)
+    foreground = 1 - ndimage.mean(background, dense, np.arange(1, len(numbers) + 1)) / 255
+    return Measured(diameters(labels), foreground)
