@@ -69,6 +69,16 @@ def test_what_helps_is_said_only_where_something_was_forgotten_beyond_doubt():
         assert words.forgetting(replace(RESULT, own=kept), 0.0) == ""
 
 
+def test_a_difference_that_says_little_is_called_so():
+    refused = FinetuneResult(None, DONE, 0.114, 0.047, "mean AP", before_error=0.124, gain_error=0.014)
+    assert not refused.improved and refused.within_error
+    assert words.remedy(refused).startswith("The difference lies within its error")
+    for clear in (replace(refused, before_error=0.03), replace(refused, before_error=math.nan, gain_error=math.nan)):
+        assert not clear.improved and not clear.within_error
+        assert words.remedy(clear) == "More reviewed objects usually help."
+    assert not replace(refused, after=0.2).within_error and not replace(refused, before=math.nan).within_error
+
+
 def test_the_curves_are_as_wide_as_the_time_allows():
     clock = words.EpochClock(40, 42.0)
     assert clock.expected() == 40

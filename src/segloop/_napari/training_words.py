@@ -144,7 +144,13 @@ def remedy(result: FinetuneResult) -> str:
             "The old model already finds all that was kept out to score it, as where its own labels were reviewed "
             "uncorrected: no score can be higher. Review parts that you had to correct, too."
         )
-    return "More reviewed objects usually help."
+    more = "More reviewed objects usually help."
+    if result.within_error:
+        return (
+            "The difference lies within its error: the new model, which learned from more, may well be better. Compare "
+            f"the pictures, and use it anyway if you like it. {more}"
+        )
+    return more
 
 
 def _score(score: float, error: float) -> str:

@@ -68,6 +68,8 @@ def finish(
         print_line(result.own.words)
     if not keep:
         print_line("the new model is not better and was not saved; --keep-worse saves it, more labels may help")
+        if result.within_error:
+            print_line("the difference lies within its error: it may well be better all the same")
         return
     if not result.improved:
         print_line("the new model is not better than the old one")

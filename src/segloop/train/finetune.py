@@ -160,8 +160,20 @@ class FinetuneResult:
         and where hardly anything is found in either half the gain seems surer than so few objects can make it.
         """
         if self.folds:
-            return not (self.after < self.before - np.fmax(self.gain_error, self.before_error))
+            return not (self.after < self.before - self._error)
         return not (self.after <= self.before)
+
+    @property
+    def within_error(self) -> bool:
+        """Whether the score before is higher by so little that it need not be better: by no more than its error.
+
+        That is the error of the gain or of the score before, whichever is larger, as for ``improved``.
+        """
+        return bool(0 <= self.before - self.after <= self._error)
+
+    @property
+    def _error(self) -> float:
+        return float(np.fmax(self.gain_error, self.before_error))
 
 
 Stop = Callable[[], bool]
