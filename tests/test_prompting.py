@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.transform import resize
 
 import segloop
 from segloop.catalog import Mask
 from segloop.errors import ModelError, PromptError
 from segloop.events import drain
+from segloop.image import Image
 from segloop.live_labels import LiveLabels, Thresholds
+from segloop.models.protocol import Instances
 from segloop.prompting import Prompter
-from segloop.samples import load_sample
+from segloop.samples import load_reference, load_sample
 from segloop.segmentation import SegmentSettings
 
 WHOLE = (slice(0, 10**6), slice(0, 10**6))
@@ -38,7 +42,12 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("settings", [SegmentSettings(), SegmentSettings(object_size=20.0)])
-def test_a_box_of_the_models_own_is_filled_as_the_model_fills_it(model, image, settings):
+@pytest.mark.parametrize(("coarser", "mean", "median"), [(0, 0.98, 0.995), (2, 0.96, 0.98)])
+def test_a_box_of_the_models_own_is_filled_as_the_model_fills_it(
+    model, image, settings, coarser, mean, median, monkeypatch
+):
+    """Exactly so at the model's own scale; coarser ones, which count less, change little."""
+    monkeypatch.setattr("segloop.looks.COARSER", coarser)
     found = segloop.segment(model, image, settings).candidates
     live = LiveLabels(found, Thresholds(0.5, 0.4, 8))
     prompter = Prompter(model, image, settings)
@@ -50,31 +59,78 @@ def test_a_box_of_the_models_own_is_filled_as_the_model_fills_it(model, image, s
         for n in sure
     ]
     # boxes at the border are cut there by hand, but not by the model
-    assert np.mean(agreed) > 0.98 and np.median(agreed) > 0.995
+    assert np.mean(agreed) > mean and np.median(agreed) > median
 
 
 def test_features_are_computed_once(model, image, monkeypatch):
     prompter = Prompter(model, image, SegmentSettings(tile=128))
+    before = len(Prompter(model, image, SegmentSettings(tile=128)).missing(0, WHOLE))
     events: list[object] = []
     drain(prompter.prepare(0, (slice(0, 100), slice(0, 100))), events.append)
-    tiles = len(events) - 1
-    drain(prompter.prepare(0, (slice(0, 100), slice(0, 360)), 1), lambda event: None)
-    tiles += 1
-    before = len(Prompter(model, image, SegmentSettings(tile=128)).missing(0, WHOLE))
-    assert 1 < tiles == before - len(prompter.missing(0, WHOLE))
+    few = len(events) - 1
+    assert 1 < few == before - len(prompter.missing(0, WHOLE))
     assert prompter.missing(0, (slice(0, 100), slice(0, 100))) == []
+    events.clear()
+    drain(prompter.prepare(0, (slice(0, 100), slice(0, 360)), 1), events.append)
+    scales = {scale for scale, _ in prompter.missing(0, WHOLE)}
+    # one of the finest scale, and no more than one of each other
+    assert 1 <= len(events) - 1 <= 1 + len(scales)
+    assert few + len(events) - 1 == before - len(prompter.missing(0, WHOLE))
     calls = []
     compute = model.features
     monkeypatch.setattr(model, "features", lambda pixels: calls.append(1) or compute(pixels))
     prompter.fill(0, np.array([10, 10, 40, 40]))
     assert not calls
-    # a box where nobody looked yet costs one look
+    # a box where nobody looked yet costs one look at each scale
     prompter.fill(0, np.array([300, 300, 330, 330]))
-    assert len(calls) == 1
+    assert 1 <= len(calls) <= 4
+    calls.clear()
+    prompter.fill(0, np.array([300, 300, 330, 330]))
+    assert not calls
+
+
+def test_objects_much_larger_than_the_models_are_filled_at_a_coarser_scale(model, image, monkeypatch):
+    """Nuclei of four times their size, in an image that is not reduced for the model."""
+    pixels = resize(image.data[:200, :200], (800, 800), order=1, preserve_range=True)
+    large = Image(np.rint(pixels).astype(image.data.dtype), "YX")
+    reference = np.kron(load_reference("large-nuclei").data[:200, :200], np.ones((4, 4), int))
+    settings = SegmentSettings(object_size=model.spec.object_size)
+    objects = [(n, box) for n, box in enumerate(ndimage.find_objects(reference), 1) if (reference == n).sum() > 5000]
+    assert len(objects) > 3
+    agreed = {}
+    for coarser in (0, 2):
+        monkeypatch.setattr("segloop.looks.COARSER", coarser)
+        prompter, scores = Prompter(model, large, settings), []
+        for number, (rows, columns) in objects:
+            box = np.array([columns.start, rows.start, columns.stop, rows.stop], float)
+            drawn = whole(prompter.fill(0, box), reference.shape)
+            middle = [int((side.start + side.stop) / 2) for side in (rows, columns)]
+            clicked = whole(prompter.fill_at(0, *middle)[0], reference.shape)
+            scores.append([iou(drawn, reference == number), iou(clicked, reference == number)])
+        agreed[coarser] = np.mean(scores, axis=0)
+    assert agreed[2][0] > 0.85 and agreed[2][0] > agreed[0][0]
+    assert agreed[2][1] > 0.6 and agreed[2][1] > agreed[0][1]
+
+
+def test_a_click_where_nothing_was_found_is_guessed_about(model, image, monkeypatch):
+    """Single nuclei on an empty background, which the model is told not to have found."""
+    reference = np.asarray(load_reference("large-nuclei").data)
+    agreed = []
+    for number in np.argsort(-np.bincount(reference.ravel())[1:])[:5] + 1:
+        inside = reference == number
+        alone = np.where(ndimage.binary_dilation(inside, iterations=4), image.data, np.median(image.data))
+        prompter = Prompter(model, Image(alone.astype(image.data.dtype), "YX"), SegmentSettings())
+        monkeypatch.setattr("segloop.looks.Look.found_at", lambda *_: Instances(*(np.zeros((0, 4)),) * 4))
+        rows, columns = np.nonzero(inside)
+        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        mask, class_number = prompter.fill_at(0, rows[middle], columns[middle])
+        assert class_number == 1
+        agreed.append(iou(whole(mask, reference.shape), inside))
+    assert np.median(agreed) > 0.6, agreed
 
 
 def test_what_was_not_used_for_longest_is_forgotten(model, image, monkeypatch):
-    monkeypatch.setattr("segloop.prompting.KEPT_BYTES", 1)
+    monkeypatch.setattr("segloop.looks.KEPT_BYTES", 1)
     prompter = Prompter(model, image, SegmentSettings(tile=128))
     before = len(prompter.missing(0, WHOLE))
     drain(prompter.prepare(0, WHOLE), lambda event: None)

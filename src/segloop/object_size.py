@@ -63,7 +63,8 @@ def fitting_zoom(model: Segmenter, image: Image, plan: Plan) -> float:
     if spec.ndim != 2 or not spec.object_size or plan.is_blank:
         return 1.0
     _, block = next(iter(image.blocks(2)))
-    found, window = Measured.none(), (slice(0, 0), slice(0, 0))
+    found = Measured.none()
+    window: tuple[slice, ...] = ()
     for smaller, side in itertools.pairwise((0, *WINDOWS)):
         if len(found.diameters) < FEWEST and max(plan.scaled) > smaller:
             window = _liveliest(plan, block, side).outer

@@ -1,50 +1,51 @@
 """Prompting: a box or a point given by hand, filled by the mask head of a model from features that are kept.
 
-The features of a tile are computed once, from the same pixels (scale, intensities, tiles) as a segmentation takes.
-After that a prompt takes milliseconds, because only the mask head runs, on one box.
+The features of a tile are computed once, from the same pixels (scale, intensities, tiles) as a segmentation takes, and
+at coarser scales, each half of the one before, which together cost a third as much again. After that a prompt takes
+milliseconds, because only the mask head runs, on a few boxes: at each scale, since what is drawn may be many times as
+large as the objects that the model knows.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Generator
 
 import numpy as np
-import torch
-from torch import Tensor
+from scipy import ndimage
 
 from segloop.catalog import Area, Mask
+from segloop.doubt import expected_iou
 from segloop.errors import ModelError, PromptError
 from segloop.events import Event, SegmentStarted, TileDone
 from segloop.image import Image
-from segloop.models.protocol import Instances, Promptable, Segmenter, Task
+from segloop.looks import looks_of
+from segloop.models.protocol import Promptable, Segmenter, Task
 from segloop.painting import frozen, paint, pixel_regions
-from segloop.planning import Region, nearest_first, network_image
+from segloop.planning import Region, network_image
 from segloop.segmentation import SegmentSettings, make_plan
 from segloop.settings import AUTO
-from segloop.tiling import Tile
-
-KEPT_BYTES = 1 << 29
-"""Features of tiles beyond so many bytes push out those that were not used for longest."""
 
 SMALLEST_BOX = 2.0
 """Boxes of a smaller side, in image pixels, are taken for slips of the hand."""
 
+SHARPNESS = 4
+"""Scales are averaged, each weighed by the IoU that its mask is expected to have by its own probabilities, to this."""
+
+COARSENESS = 0.5
+"""And each by so much of what the scale before it counts: masks of thin things are blurred, and sure, when reduced."""
+
+LARGEST_SHARE = 0.25
+"""What takes up more than this of a plane is taken for its surroundings, not for the object that was clicked."""
+
+SIDES = (0.6, 0.85, 1.2, 1.7, 2.4)
+"""Sides of boxes that are tried about a click where nothing was found, in typical diameters at each scale."""
+
+EDGE_MARGIN = 0.1
+"""Width of what is looked at around a mask, in sides of a square of its area; a quarter of it is smoothed over."""
+
 CLICK_ROUNDS = 2
-"""How often the box around a clicked object is fitted to the mask found in it."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """The features of a tile, and the objects found in it, without masks."""
-
-    features: Mapping[str, Tensor]
-    found: Instances
-
-    @property
-    def nbytes(self) -> int:
-        return sum(part.numel() * part.element_size() for part in self.features.values())
+"""How often these are fitted to the mask found in them."""
 
 
 class Prompter:
@@ -72,31 +73,31 @@ class Prompter:
         image = network_image(image, model.spec, None if settings.channel is AUTO else settings.channel)
         device = settings.device.resolve()
         model.to(device, settings.precision.resolve(device))
-        self._model: Promptable = model
         self._plan = make_plan(model, image, settings, AUTO, [])
-        self._tiles = self._plan.tiles()
-        self._blocks = [block for _, block in image.blocks(2)]
         self._device = model.device
-        self._kept: OrderedDict[tuple[int, int], _Kept] = OrderedDict()
+        self._blocks = [block for _, block in image.blocks(2)]
+        self._looks = looks_of(model, model.device, self._plan, self._blocks)
 
     @property
     def object_size(self) -> float:
         """Typical diameter of an object, in image pixels."""
-        spec = self._plan.spec
-        zoom = self._plan.scaled[0] / self._plan.shape[0]
-        return max(SMALLEST_BOX, (spec.object_size or 24.0) / zoom)
+        return max(SMALLEST_BOX, (self._plan.spec.object_size or 24.0) / float(self._looks[0].zoom[0]))
 
-    def missing(self, plane: int, region: Region) -> list[int]:
-        """Numbers of the tiles of a region (rows, columns of the image) that were not looked at yet, nearest first."""
-        order = nearest_first(self._tiles, region, self._plan)
-        return [n for n in order if (plane, n) not in self._kept and self._meets(n, region)]
+    def missing(self, plane: int, region: Region) -> list[tuple[int, int]]:
+        """Scales and tiles of a region (rows, columns of the image) that were not looked at yet, finest scale first."""
+        return [(scale, n) for scale, look in enumerate(self._looks) for n in look.missing(plane, region)]
 
     def prepare(self, plane: int, region: Region, most: int = 1 << 30) -> Generator[Event, None, None]:
-        """Look at a region, at no more than ``most`` tiles around its middle; an event per tile."""
-        waiting = self.missing(plane, region)[:most]
-        yield SegmentStarted(len(waiting), self._tiles[0].shape, str(self._device))
-        for done, number in enumerate(waiting, 1):
-            self._look(plane, number)
+        """Look at a region, at no more than ``most`` tiles of the finest scale around its middle; an event per tile."""
+        waiting = [
+            (look, number)
+            for scale, look in enumerate(self._looks)
+            # so many of a coarser scale show as much of the image
+            for number in look.missing(plane, region)[: max(1, most >> (2 * scale))]
+        ]
+        yield SegmentStarted(len(waiting), self._looks[0].tiles[0].shape, str(self._device))
+        for done, (look, number) in enumerate(waiting, 1):
+            look.see(plane, number)
             yield TileDone(done, len(waiting))
 
     def fill(self, plane: int, box: np.ndarray, class_number: int = 1, outline: float = 0.5) -> Mask:
@@ -129,19 +130,16 @@ class Prompter:
             raise PromptError(
                 f"a box of {box[2] - box[0]:.1f} × {box[3] - box[1]:.1f} pixels within the image; draw a larger one"
             )
-        number = self._tile_of(box)
-        tile, kept = self._tiles[number], self._look(plane, number)
-        own = torch.tensor(box * self._zoom() - self._corner(tile), dtype=torch.float32, device=self._device)
-        classes = torch.tensor([class_number], device=self._device)
-        cells = self._model.masks(kept.features, [own[None]], [classes])[0].float().cpu().numpy()
-        cells = np.clip(cells + (0.5 - outline), 0, 1)
-        return _drawn(np.rint(cells * 255).astype(np.uint8), box.astype(np.float32), plane, (height, width))
+        classes = np.array([class_number])
+        cells = np.concatenate([look.fill(plane, box[None], classes) for look in self._looks])
+        return self._drawn(_joined(cells), box, plane, outline)
 
     def fill_at(self, plane: int, row: float, column: float, outline: float = 0.5) -> tuple[Mask, int]:
         """Find the object at a point of the image.
 
-        The best object that the model sees there, however unsure it is, gives the box; where it sees none, a box of the
-        usual size is fitted to what it finds inside. ``outline`` as for :meth:`fill`.
+        The best object that the model sees there, however unsure it is, gives the box: at the finest scale at which it
+        sees any. Where it sees none, squares of several sides are fitted to what is found inside; of their masks that
+        is taken which is sure and whose outline runs where the image is steep. ``outline`` as for :meth:`fill`.
 
         Returns
         -------
@@ -150,80 +148,89 @@ class Prompter:
         class_number : int
             1…K.
         """
-        point = np.array([column, row, column, row], float) + 0.5
-        number = self._tile_of(point)
-        kept = self._look(plane, number)
-        boxes = (kept.found.boxes + self._corner(self._tiles[number])) / self._zoom()
-        there = np.flatnonzero((boxes[:, :2] <= point[:2]).all(1) & (boxes[:, 2:] > point[:2]).all(1))
-        for place in there[np.argsort(-kept.found.scores[there], kind="stable")]:
-            class_number = int(kept.found.classes[place])
-            mask = self._filled(plane, boxes[place], class_number, outline)
+        point = np.array([column, row]) + 0.5
+        for look in self._looks:
+            found = look.found_at(plane, point)
+            for box, class_number in zip(found.boxes, found.classes.tolist()):
+                mask = self._filled(plane, box, class_number, outline)
+                if mask is not None and _holds(mask, row, column):
+                    return mask, class_number
+        for box in self._guesses(plane, point):
+            mask = self._filled(plane, box, 1, outline)
             if mask is not None and _holds(mask, row, column):
-                return mask, class_number
-        box = point + self.object_size * 0.6 * np.array([-1, -1, 1, 1])
-        mask = self._filled(plane, box, 1, outline)
-        for _ in range(CLICK_ROUNDS):
-            if mask is None or not mask.inside.any():
-                break
-            mask = self._filled(plane, _bounds(mask), 1, outline)
-        if mask is None or not _holds(mask, row, column):
-            nothing = Area(plane, slice(int(row), int(row) + 1), slice(int(column), int(column) + 1))
-            mask = Mask(nothing, np.zeros((1, 1), bool))
-        return mask, 1
+                return mask, 1
+        nothing = Area(plane, slice(int(row), int(row) + 1), slice(int(column), int(column) + 1))
+        return Mask(nothing, np.zeros((1, 1), bool)), 1
+
+    def _guesses(self, plane: int, point: np.ndarray) -> list[np.ndarray]:
+        """Boxes of what may be at a point, float (4,) in image pixels, the likeliest first."""
+        height, width = self._plan.shape
+        guesses: list[tuple[float, np.ndarray]] = []
+        for scale, look in enumerate(self._looks):
+            half = np.array(SIDES)[:, None] * self.object_size * 2**scale / 2
+            boxes = np.tile(point, 2) + half * np.array([-1, -1, 1, 1])
+            for fitted in range(CLICK_ROUNDS + 1):
+                boxes = np.clip(boxes, 0, [width, height, width, height])
+                boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_BOX).all(axis=1)]
+                if not len(boxes):
+                    break
+                cells = look.fill(plane, boxes, np.ones(len(boxes), np.int64))
+                inside = cells >= 0.5
+                some = np.asarray(inside.any(axis=(1, 2)))
+                if fitted < CLICK_ROUNDS:
+                    bounds = [_bounds(mask, box) for mask, box in zip(inside[some], boxes[some])]
+                    boxes = np.array(bounds).reshape(-1, 4)
+                    continue
+                for own, box in zip(cells[some], boxes[some]):
+                    mask = self._drawn(own, box, plane, 0.5)
+                    if _holds(mask, point[1], point[0]) and not self._is_surroundings(box):
+                        guesses.append((_certainty(own) ** 2 * self._edge(mask), box))
+        return [box for _, box in sorted(guesses, key=lambda guess: -guess[0])]
+
+    def _edge(self, mask: Mask) -> float:
+        """How steep the image is along the outline of a mask, relative to all of its surroundings."""
+        margin = max(2, int(EDGE_MARGIN * math.sqrt(np.count_nonzero(mask.inside))))
+        sides = zip((mask.area.rows, mask.area.columns), self._plan.shape)
+        around = [slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, n in sides]
+        pixels = np.asarray(self._blocks[mask.area.plane].read(around), np.float64)
+        steepness = ndimage.gaussian_gradient_magnitude(pixels.reshape(-1, *pixels.shape[-2:]).mean(axis=0), margin / 4)
+        inside = np.zeros(steepness.shape, bool)
+        own = zip((mask.area.rows, mask.area.columns), around)
+        inside[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in own)] = mask.inside
+        outline = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside)
+        return float(steepness[outline].mean() / max(steepness.mean(), 1e-12))
+
+    def _is_surroundings(self, box: np.ndarray) -> bool:
+        height, width = self._plan.shape
+        return bool((box[2] - box[0]) * (box[3] - box[1]) > LARGEST_SHARE * height * width)
 
     def _filled(self, plane: int, box: np.ndarray, class_number: int, outline: float) -> Mask | None:
+        if self._is_surroundings(box):
+            return None
         try:
             return self.fill(plane, box, class_number, outline)
         except PromptError:
             return None
 
-    def _look(self, plane: int, number: int) -> _Kept:
-        kept = self._kept.get((plane, number))
-        if kept is None:
-            tile = self._tiles[number]
-            pixels = torch.from_numpy(np.ascontiguousarray(self._plan.read(self._blocks[plane], tile)[None]))
-            features = self._model.features(pixels)
-            shape = (pixels.shape[-2], pixels.shape[-1])
-            kept = _Kept(features, self._model.detect(features, shape)[0])
-            self._kept[plane, number] = kept
-            while len(self._kept) > 1 and sum(own.nbytes for own in self._kept.values()) > KEPT_BYTES:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end((plane, number))
-        return kept
-
-    def _zoom(self) -> np.ndarray:
-        (height, width), (down, across) = self._plan.shape, self._plan.scaled
-        return np.array([across / width, down / height] * 2)
-
-    @staticmethod
-    def _corner(tile: Tile) -> np.ndarray:
-        return np.array([tile.outer[1].start, tile.outer[0].start] * 2, float)
-
-    def _tile_of(self, box: np.ndarray) -> int:
-        """The tile that sees most of a box, and of those the one in which it lies deepest."""
-        x0, y0, x1, y1 = box * self._zoom()
-
-        def seen(number: int) -> tuple[float, float]:
-            rows, columns = self._tiles[number].outer
-            height = min(y1, rows.stop) - max(y0, rows.start)
-            width = min(x1, columns.stop) - max(x0, columns.start)
-            depth = min(y0 - rows.start, rows.stop - y1, x0 - columns.start, columns.stop - x1)
-            return (min(height, 0.0) if min(height, width) < 0 else max(height, 1e-9) * max(width, 1e-9), depth)
-
-        return max(range(len(self._tiles)), key=seen)
-
-    def _meets(self, number: int, region: Region) -> bool:
-        own = self._plan.image_region(self._tiles[number].inner)
-        return all(a.start < b.stop and b.start < a.stop for a, b in zip(own, region))
+    def _drawn(self, cells: np.ndarray, box: np.ndarray, plane: int, outline: float) -> Mask:
+        """Draw cells, float (M, M), laid over a box."""
+        values = np.rint(255 * np.clip(cells + (0.5 - outline), 0, 1)).astype(np.uint8)
+        height, width = self._plan.shape
+        top, left, bottom, right = pixel_regions(box[None].astype(np.float32), (height, width))[0].tolist()
+        inside = np.zeros((bottom - top, right - left), np.uint8)
+        paint(inside, top, left, frozen(values, np.uint8), frozen(box, np.float32), np.uint8(0), np.uint8(1))
+        return Mask(Area(plane, slice(top, bottom), slice(left, right)), inside.view(bool))
 
 
-def _drawn(cells: np.ndarray, box: np.ndarray, plane: int, shape: tuple[int, int]) -> Mask:
-    """Draw cells, uint8 (1, M, M), laid over a box."""
-    top, left, bottom, right = pixel_regions(box[None], shape)[0].tolist()
-    inside = np.zeros((bottom - top, right - left), np.uint8)
-    paint(inside, top, left, frozen(cells[0], np.uint8), frozen(box, np.float32), np.uint8(0), np.uint8(1))
-    return Mask(Area(plane, slice(top, bottom), slice(left, right)), inside.view(bool))
+def _certainty(cells: np.ndarray) -> float:
+    """The IoU that a mask, float (M, M) in [0, 1], has by its own probabilities."""
+    return expected_iou(np.rint(255 * cells).astype(np.uint8))
+
+
+def _joined(cells: np.ndarray) -> np.ndarray:
+    """The mean of what scales say of a box, float32 (S, M, M), fine and sure ones counting more: float64 (M, M)."""
+    weights = np.array([_certainty(own) for own in cells]) ** SHARPNESS * COARSENESS ** np.arange(len(cells))
+    return np.average(cells, axis=0, weights=weights if weights.any() else None)
 
 
 def _holds(mask: Mask, row: float, column: float) -> bool:
@@ -231,7 +238,9 @@ def _holds(mask: Mask, row: float, column: float) -> bool:
     return 0 <= i < mask.inside.shape[0] and 0 <= j < mask.inside.shape[1] and bool(mask.inside[i, j])
 
 
-def _bounds(mask: Mask) -> np.ndarray:
-    rows, columns = np.flatnonzero(mask.inside.any(axis=1)), np.flatnonzero(mask.inside.any(axis=0))
-    top, left = mask.area.rows.start, mask.area.columns.start
-    return np.array([left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1], float)
+def _bounds(inside: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The box around the cells of a box that are inside, bool (M, M), some: float64 (4,)."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    cell = (box[2:] - box[:2]) / len(inside)
+    low, high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
+    return np.concatenate([box[:2] + low * cell, box[:2] + high * cell])

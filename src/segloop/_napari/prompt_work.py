@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segloop._napari.layers import copied
-from segloop.events import Event
+from segloop.events import Event, Notice
 from segloop.image import Image
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_TILES = 64
 """Looked at at once; what lies farther from the middle waits until a box is drawn there."""
+
+MIDDLE_ONLY = "The model looks at the middle of what is on screen, and elsewhere once you draw there …"
 
 
 def look(
@@ -47,5 +49,7 @@ def look(
     if prompter is None:
         image = copied(image)
         prompter = Prompter(load_model(model, settings.device), image, settings)
+    if sum(scale == 0 for scale, _ in prompter.missing(plane, region)) > MOST_TILES:
+        yield Notice(MIDDLE_ONLY)
     yield from prompter.prepare(plane, region, MOST_TILES)
     return prompter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QWidget
 
 from segloop._napari.fields import SPACING, button, column
 from segloop._napari.panels.progress import ProgressRow
@@ -81,7 +81,9 @@ class CandidateTools(QWidget):
         )
         self.progress = ProgressRow("Cancel", "Stop looking at the part of the image on screen.")
         layout = column(self, margin=0)
-        row = QHBoxLayout()
+        self._buttons = QWidget()
+        row = QHBoxLayout(self._buttons)
+        row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(SPACING)
         for tool, signal in (
             (self.pick, self.pick_toggled),
@@ -91,12 +93,22 @@ class CandidateTools(QWidget):
             tool.setCheckable(True)
             tool.toggled.connect(signal)
             row.addWidget(tool)
-        layout.addLayout(row)
-        layout.addWidget(self.progress)
-        # the tools below must not move under the mouse
-        kept = self.progress.sizePolicy()
-        kept.setRetainSizeWhenHidden(True)
-        self.progress.setSizePolicy(kept)
+        # they take turns: the tools below must not move under the mouse
+        self._pages = QStackedWidget()
+        self._pages.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._pages.addWidget(self._buttons)
+        self._pages.addWidget(self.progress)
+        layout.addWidget(self._pages)
+
+    def begin(self, text: str) -> None:
+        """Show in place of the buttons that the model looks at the image."""
+        self.progress.begin(text)
+        self._pages.setCurrentWidget(self.progress)
+
+    def finish(self) -> None:
+        """Show the buttons again."""
+        self.progress.finish()
+        self._pages.setCurrentWidget(self._buttons)
 
     def show_tools(self, pick: bool, prompt: bool, overlaps: bool) -> None:
         """Show which tools are at work. Nothing is emitted."""

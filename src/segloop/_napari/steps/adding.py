@@ -30,7 +30,7 @@ from segloop._napari.picking import Boxing, Picking
 from segloop._napari.pointing import Click
 from segloop._napari.steps.step import Step, guarded
 from segloop.errors import ImageError, LabelsError, ModelError
-from segloop.events import Event, SegmentStarted, TileDone
+from segloop.events import Event, Notice, SegmentStarted, TileDone
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ class AddingStep(Step):
         self._waiting.append(then)
         self._looked = False
         self.say(f"{asked.model.name} looks at the part on screen …")
-        self.panel.progress.begin("Loading …")
+        self.panel.begin("Loading …")
         self.job = self.begin(
             f"SegLoop: {image_layer.name}",
             partial(
@@ -372,6 +372,8 @@ class AddingStep(Step):
 
     def _on_event(self, event: Event) -> None:
         match event:
+            case Notice(message=text):
+                self.say(text)
             case SegmentStarted(tiles=tiles):
                 self.panel.progress.advance(0, tiles, f"0 of {tiles}")
             case TileDone(done=done, tiles=tiles):
@@ -383,7 +385,7 @@ class AddingStep(Step):
     @guarded
     def _on_job_ended(self) -> None:
         self.job = None
-        self.panel.progress.finish()
+        self.panel.finish()
         waiting, self._waiting = self._waiting, []
         if self._looked:
             for action in waiting:
