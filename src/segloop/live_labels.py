@@ -93,6 +93,10 @@ class LiveLabels:
         """How many objects are shown or held."""
         return int((self._shown | self._held).sum())
 
+    def counts(self, number: int) -> bool:
+        """Whether an object is one of those that ``shown`` counts."""
+        return bool(self._shown[number] or self._held[number])
+
     # numbers
 
     def object_of(self, label: int) -> int | None:

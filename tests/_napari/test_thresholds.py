@@ -160,3 +160,21 @@ def test_a_new_run_replaces_what_only_thresholds_changed(segmented, qtbot, error
     assert dock.correct_step.labels is layer and np.array_equal(layer.data, first)
     assert dock.thresholds.score.value() == round(100 * dock.threshold_step.live.start.score)
     assert errors == []
+
+
+@pytest.mark.gui
+def test_deleted_objects_are_not_counted_as_shown(segmented, qtbot, errors):
+    dock = segmented
+    layer, text = dock.correct_step.labels, dock.thresholds.count.text
+    first = text()
+    count = int(first.split()[0])
+    layer.selected_label = int(layer.features["index"].iloc[0])
+    dock.correct_step.tools.delete_object()
+    fewer = first.replace(str(count), str(count - 1), 1)
+    qtbot.waitUntil(lambda: text() == fewer, timeout=PATIENCE)
+    press(qtbot, dock.thresholds.overlap, Qt.Key.Key_Right)
+    qtbot.mouseClick(dock.thresholds.reset, LEFT)
+    assert text() == fewer
+    layer.undo()
+    qtbot.waitUntil(lambda: text() == first, timeout=PATIENCE)
+    assert errors == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,6 +133,14 @@ class LiveLayer:
         changed = block[part] if self.place.rows_first else block[part].T
         self.layer.data[self.place.block(area.plane, rows, columns)] = changed
 
+    @property
+    def before(self) -> np.ndarray | None:
+        """None: of what moves change, only the blocks concerned are copied."""
+        return None
+
+    def rest(self) -> None:
+        """Nothing is packed away: candidates take little memory as they are."""
+
     def settle(self) -> tuple[Redrawn, ...]:
         """What was drawn since the last time; the table of objects is brought up to date."""
         done = []
@@ -143,6 +152,15 @@ class LiveLayer:
         self._before.clear()
         self._update_table()
         return tuple(done)
+
+    def shown(self, area_of: Callable[[int], int]) -> int:
+        """How many of the candidates are shown; ``area_of`` gives the pixels of a number in the layer now."""
+        count = self.live.shown
+        for label in self.touched.labels():
+            number = self.live.object_of(label)
+            if number is not None:
+                count += (area_of(label) > 0) - self.live.counts(number)
+        return count
 
     def overlaps(self, planes: tuple[int, ...] = ()) -> list[Hidden]:
         """Parts of objects that lie under others."""

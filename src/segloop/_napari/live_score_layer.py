@@ -69,8 +69,13 @@ class LiveScoreLayer(Generic[Live]):
             return False
         return layer.data.shape == self._shape
 
+    @property
+    def before(self) -> np.ndarray | None:
+        """The layer's data from before the sliders moved; None while they rest."""
+        return self._before
+
     def settle(self) -> tuple[Redrawn, ...]:
-        """What was drawn since the last time; the table is brought up to date, and the scores are packed away."""
+        """What was drawn since the last time; the table is brought up to date."""
         before, self._before = self._before, None
         data = self.layer.data
         rows = [] if before is None else np.flatnonzero((before != data).any(axis=tuple(range(1, data.ndim))))
@@ -80,8 +85,11 @@ class LiveScoreLayer(Generic[Live]):
             box = (slice(int(rows[0]), int(rows[-1]) + 1), *(slice(0, n) for n in data.shape[1:]))
             self.update_table()
             drawn = (Redrawn(box, before[box], data[box].copy()),)
-        self.live.rest()
         return drawn
+
+    def rest(self) -> None:
+        """Pack the scores away until a slider moves again."""
+        self.live.rest()
 
     def update_table(self) -> None:
         """Have the table of the layer follow its pixels."""

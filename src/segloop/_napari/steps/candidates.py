@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.panels.candidates import ThresholdPanel
 from segloop._napari.steps.live import LiveStep
-from segloop._napari.steps.step import guarded
+from segloop._napari.steps.step import guarded, timer
 
 LARGEST_AREA = 98
 """The slider of the smallest area ends at this percentile of the areas of the candidates."""
@@ -23,9 +24,15 @@ class ThresholdStep(LiveStep[LiveLayer]):
         self.panel = panel
         panel.moved.connect(self._on_moved)
         panel.reset_requested.connect(self.reset)
+        self._recount = timer(self, 50, self._on_recount)
+        self._followed: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def show_live(self, live: LiveLayer) -> None:
         """Show where the thresholds of a layer are."""
+        if live.layer not in self._followed:
+            # the table follows each edit, and each that is taken back
+            live.layer.events.features.connect(self._on_edited)
+            self._followed.add(live.layer)
         now = live.live.thresholds
         found, start = live.live.candidates, live.start
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
@@ -60,6 +67,16 @@ class ThresholdStep(LiveStep[LiveLayer]):
         live.move(type(live.start)(score, overlap, min_area, outline))
         self._count(live)
 
+    def _on_edited(self, event: Any = None) -> None:
+        self._recount.start()
+
+    @guarded
+    def _on_recount(self) -> None:
+        if self.live is not None:
+            self._count(self.live)
+
     def _count(self, live: LiveLayer) -> None:
-        text = f"{live.live.shown} of {len(live.live)} candidates"
+        ledger = self.session.ledgers.get(live.layer)
+        shown = live.live.shown if ledger is None else live.shown(ledger.index.area)
+        text = f"{shown} of {len(live.live)} candidates"
         self.panel.show_count(text if live.live.complete else f"{text}; the layer cannot hold more numbers")

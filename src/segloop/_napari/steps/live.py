@@ -17,6 +17,9 @@ from segloop._napari.steps.step import Step, guarded, timer
 SETTLED = 150
 """Milliseconds after the last move of a slider, when the table of objects follows."""
 
+RESTED = 5000
+"""Milliseconds after that, when what moves need is packed away: unpacking it takes a good part of a move."""
+
 
 class Joined(Protocol):
     """A layer, joined to what the model computed of it."""
@@ -35,8 +38,17 @@ class Joined(Protocol):
         """Let nothing change where a person looked everything through: bool, the shape of the layer's data."""
         ...
 
+    @property
+    def before(self) -> np.ndarray | None:
+        """A copy of the layer's data from before the sliders moved, if there is one."""
+        ...
+
     def settle(self) -> tuple[Redrawn, ...]:
         """What was drawn since the last time; the layer's table is brought up to date."""
+        ...
+
+    def rest(self) -> None:
+        """Let go of what only moves need."""
         ...
 
 
@@ -63,6 +75,7 @@ class LiveStep(Step, Generic[Kind]):
         self._looked_at: napari.layers.Labels | None = None
         self._ours = self._moving = False
         self._settled = timer(self, SETTLED, self._settle)
+        self._rested = timer(self, RESTED, self._rest)
         self.watch.layers_changed.connect(self._on_layers)
         self.watch.active_changed.connect(self._on_active)
 
@@ -97,6 +110,7 @@ class LiveStep(Step, Generic[Kind]):
     def _use(self, layer: napari.layers.Labels | None) -> None:
         if layer is not self._layer:
             self.finish()
+            self._rest()
         self._layer = layer
         live = self.live
         self._panel.setVisible(live is not None)
@@ -120,9 +134,13 @@ class LiveStep(Step, Generic[Kind]):
             live.keep_reviewed(np.ones(layer.data.shape, bool))
         else:
             live.keep_reviewed(region_mask(regions, layer.data.shape) if regions is not None else None)
-        origin = self.session.origins[layer]
-        self._ours = features.checksum(np.asarray(layer.data)) == origin.untouched
+        if live.before is None:
+            self._ours = self._is_ours(layer, layer.data)
         self._moving = True
+
+    def _is_ours(self, layer: napari.layers.Labels, data: Any) -> bool:
+        """Whether these are the layer's data as the model, or thresholds, drew them."""
+        return features.checksum(np.asarray(data)) == self.session.origins[layer].untouched
 
     def finish(self) -> None:
         """Bring what follows the pixels up to date now; called before they are used."""
@@ -136,7 +154,12 @@ class LiveStep(Step, Generic[Kind]):
         live = self.live
         if live is None or not live.fits:
             return
-        layer, drawn = live.layer, live.settle()
+        layer = live.layer
+        if live.before is not None:
+            # it takes too long to be done while a slider moves
+            self._ours = self._is_ours(layer, live.before)
+        drawn = live.settle()
+        self._rested.start()
         origin = self.session.origins[layer]
         provenance = {**origin.provenance, "thresholds": self.chosen(live)}
         changes: dict[str, Any] = {"provenance": provenance}
@@ -147,3 +170,9 @@ class LiveStep(Step, Generic[Kind]):
         layer.metadata["segloop"] = provenance
         if drawn:
             self.session.redrawn.emit(layer, drawn)
+
+    @guarded
+    def _rest(self) -> None:
+        self._rested.stop()
+        if self.live is not None:
+            self.live.rest()
