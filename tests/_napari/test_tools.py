@@ -198,6 +198,22 @@ def test_cutting_along_a_stroke(drawn, plane):
     np.testing.assert_array_equal(drawn.pixels(), plane)
 
 
+def test_a_line_through_the_gap_of_an_object_parts_its_pieces(open_dock, plane, qtbot, errors):
+    plane[60:70, 30:44] = 5
+    window = open_window(open_dock, plane)
+    hand = window.hand = pointer.Hand(window.viewer, qtbot)
+    hand.key(Qt.Key.Key_S)
+    hand.drag(window.layer, (62, 20), (68, 20))
+    after = window.pixels()
+    assert (after[60:70, 30:44] == 5).all() and (after[60:70, 0:10] == 6).all()
+    assert "Object 5 is cut: Objects 5, 6" in window.dock.status.text()
+    # beside everything
+    hand.drag(window.layer, (86, 20), (92, 20))
+    assert "between no pieces of one" in window.dock.status.text()
+    window.undo()
+    np.testing.assert_array_equal(window.pixels(), plane)
+
+
 def around(top, left, bottom, right):
     """The corners of a stroke around a box."""
     return [(top, left), (top, right), (bottom, right), (bottom, left), (top, left)]
@@ -593,7 +609,9 @@ def test_buttons_stay_where_they_are(drawn, qtbot):
     for text in ("Selected: 1", "Selected: 82 · nucleus · score 0.42 · 297 pixels · model"):
         correct.object_text.show_text(text)
         for busy in (False, True):
-            drawn.dock.candidate_tools.progress.setVisible(busy)
+            tools = drawn.dock.candidate_tools
+            tools.begin("Loading …") if busy else tools.finish()
             qtbot.wait(50)
+            assert tools.progress.isVisible() == busy != tools.prompt.isVisible()
             places.append([b.mapTo(correct, b.rect().topLeft()).y() for b in (correct.tour.next, correct.tools.undo)])
     assert all(place == places[0] for place in places), places

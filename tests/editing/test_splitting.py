@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segloop.editing.splitting import rasterize, split_by_line, split_by_seeds
+from segloop.editing.splitting import rasterize, split_by_line, split_by_seeds, split_pieces
 
 
 @pytest.fixture
@@ -115,3 +115,19 @@ def test_lines_have_no_gaps_and_stay_inside():
     rows, columns = rasterize(np.array([[-3.0, 2.0], [9.0, 30.0]]), (8, 20))
     assert rows.min() >= 0 and rows.max() < 8 and columns.max() < 20
     assert np.maximum(np.abs(np.diff(rows)), np.abs(np.diff(columns))).max() == 1
+
+
+def test_pieces_go_to_the_sides_of_a_line_between_them():
+    mask = np.zeros((10, 30), bool)
+    mask[2:8, 1:12], mask[1:3, 20:25], mask[7:9, 20:24] = True, True, True
+    # it ends before it has passed the pieces on the right
+    parts = split_pieces(mask, np.array([[4.0, 15.0], [5.0, 15.0]]))
+    np.testing.assert_array_equal(parts > 0, mask)
+    assert (parts[2:8, 1:12] == 1).all()
+    assert (parts[1:3, 20:25] == 2).all() and (parts[7:9, 20:24] == 2).all()
+
+
+def test_a_line_with_all_pieces_on_one_side_parts_nothing():
+    mask = np.zeros((10, 30), bool)
+    mask[2:4, 1:6], mask[6:8, 1:6] = True, True
+    assert split_pieces(mask, np.array([[0.0, 20.0], [9.0, 20.0]])).max() == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from segloop._napari import editing
 from segloop._napari.features import ObjectOrigin
@@ -15,13 +17,16 @@ from segloop.editing import splitting
 from segloop.editing.changes import Box
 from segloop.errors import LabelsError
 
+GAP = 64
+"""Pixels: so far from a line, or its own length, the pieces that it runs between may be."""
+
 
 def split_by_line(
     ledger: Ledger, line: np.ndarray, plane: tuple[int, ...], within: Box | None = editing.EVERYWHERE
 ) -> list[int]:
-    """Cut the object that most of a line lies on. Return the numbers of its parts, the largest part first.
+    """Cut the object that most of a line lies on, or between whose pieces it runs. Return the numbers of its parts.
 
-    The largest part keeps the number; the others get free ones, and the object's class.
+    The largest part comes first and keeps the number; the others get free ones, and the object's class.
 
     Parameters
     ----------
@@ -33,7 +38,7 @@ def split_by_line(
     Raises
     ------
     LabelsError
-        If it lies on no object, or cuts nothing off.
+        If it lies on no object and between no pieces of one, or cuts nothing off.
     """
     rows, columns = splitting.rasterize(line, ledger.layer.data.shape[-2:])
     if not len(rows):
@@ -45,13 +50,31 @@ def split_by_line(
     numbers, counts = np.unique(region[rows - corner[0], columns - corner[1]], return_counts=True)
     counts[numbers == 0] = 0
     if not counts.any():
-        raise LabelsError("the line lies on no object; draw it across one")
+        return _split_pieces(ledger, line, plane, within)
     number = int(numbers[counts.argmax()])
     box, block = ledger.index.read(number, within=within)
     parts = splitting.split_by_line(block == number, line - [side.start for side in box[-2:]])
     if parts.max() < 2:
         raise LabelsError(f"the line cuts nothing off object {number}; draw it from side to side")
     return share_out(ledger, box, parts, [number])
+
+
+def _split_pieces(ledger: Ledger, line: np.ndarray, plane: tuple[int, ...], within: Box | None) -> list[int]:
+    """Part the pieces of the nearest object of which a line that lies on none runs between the pieces."""
+    reach = max(GAP, math.ceil(np.ptp(line, axis=0).max()))
+    sides = zip(line.min(axis=0), line.max(axis=0), ledger.layer.data.shape[-2:])
+    around = tuple(slice(max(0, round(low) - reach), min(n, round(high) + reach + 1)) for low, high, n in sides)
+    region = np.asarray(ledger.layer.data[(*plane, *around)])
+    away = np.ones(region.shape, bool)
+    away[splitting.rasterize(line - [side.start for side in around], region.shape)] = False
+    distance = ndimage.distance_transform_edt(away)
+    near = {int(number): float(distance[region == number].min()) for number in np.unique(region) if number}
+    for number in sorted(near, key=lambda number: near[number]):
+        box, block = ledger.index.read(number, within=within)
+        parts = splitting.split_pieces(block == number, line - [side.start for side in box[-2:]])
+        if parts.max() > 1:
+            return share_out(ledger, box, parts, [number])
+    raise LabelsError("the line lies on no object, and between no pieces of one; draw it across one")
 
 
 def share_out(ledger: Ledger, box: Box, parts: np.ndarray, numbers: list[int]) -> list[int]:

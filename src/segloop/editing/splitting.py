@@ -40,6 +40,44 @@ def split_by_line(mask: np.ndarray, line: np.ndarray) -> np.ndarray:
     return mask.astype(np.int32)
 
 
+def split_pieces(mask: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Share out an object that is in pieces between the sides of a line that runs between them.
+
+    The line is made longer, straight on, as far as the image of the object goes. A piece belongs to the side on which
+    most of it lies.
+
+    Parameters
+    ----------
+    mask : bool (…, Y, X)
+        The object.
+    line : float (N, 2), N ≥ 2
+        As for :func:`split_by_line`.
+
+    Returns
+    -------
+    int32, shape of ``mask``
+        As from :func:`split_by_line`.
+    """
+    shape = mask.shape[-2:]
+    away = np.ones(shape, bool)
+    for corners in (line, _longer(line, shape)):
+        away[rasterize(corners, shape)] = False
+    sides, _ = ndimage.label(away)
+    pieces, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    counts = np.zeros((count + 1, int(sides.max()) + 1), np.int64)
+    np.add.at(counts, (pieces, np.broadcast_to(sides, mask.shape)), 1)
+    # the line itself is on no side
+    counts[:, 0] = 0
+    owners = counts.argmax(axis=1)
+    owners[0] = 0
+    parts = owners[pieces]
+    areas = np.bincount(parts[mask], minlength=counts.shape[1])
+    order = [side for side in np.argsort(-areas, kind="stable") if areas[side]]
+    rank = np.zeros(len(areas), np.int32)
+    rank[order] = np.arange(1, len(order) + 1)
+    return np.where(mask, rank[parts], 0).astype(np.int32)
+
+
 def split_by_seeds(
     mask: np.ndarray, seeds: Sequence[Sequence[int]], spacing: Sequence[float] | None = None
 ) -> np.ndarray:
