@@ -10,8 +10,8 @@ of its own.
 
 Columns: regions; wrong, objects to be found; 50 % and 80 %, the share of regions looked at until so many of them are
 found; sooner, that share in random order (the mean of a hundred) over it; "effort", the same with each region
-weighted by one glance at itself and one at each object or candidate in it; position, the mean place of a wrong object
-in the queue (random: 0.50); least, the 50 % column of an order that knows the reference.
+weighted by what it takes to go there (six glances) and a glance at each object or candidate in it; position, the mean
+place of a wrong object in the queue (random: 0.50); least, the 50 % column of an order that knows the reference.
 
 ``--without-candidates`` judges by labels alone, as labels from elsewhere are.
 

@@ -8,7 +8,7 @@ import pytest
 from segloop.candidates import Candidates, ClassScores
 from segloop.doubt import Doubts, Reason
 from segloop.events import PlaneExamined, drain
-from segloop.route import LEAST_SIDE, THINGS, plan_route, route_events
+from segloop.route import ARRIVING, LEAST_SIDE, THINGS, plan_route, route_events
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_regions_cover_every_pixel_and_hold_every_thing_once_and_whole(rng, coun
             assert region.columns.start <= left and right <= region.columns.stop
     assert covered.min() == 1 and covered.mean() < 1.5
     assert sorted(thing for region in regions for thing in region.things) == list(range(count))
-    worth = [region.expected / (1 + len(region.things)) for region in regions]
+    worth = [region.expected / (ARRIVING + len(region.things)) for region in regions]
     assert worth == sorted(worth, reverse=True)
     assert sum(region.expected for region in regions) == pytest.approx(doubts.probability.sum())
 

@@ -29,6 +29,10 @@ LEAST_SIDE = 16
 LEAST_SPAN = 2.0
 """The same in diameters of typical objects: an object and its surroundings are looked at together anyway."""
 
+ARRIVING = 6
+"""Glances that going to a region takes: a key and making out where one is, 1.6 s, to a quarter of a second for each
+thing (Card, Moran & Newell, The Psychology of Human-Computer Interaction, 1983)."""
+
 MARGIN = 0.1
 """Of a region around a thing that a cut runs through, in diameters of typical objects."""
 
@@ -59,8 +63,8 @@ class Region:
 
     @property
     def effort(self) -> int:
-        """What looking at it takes: a glance at the region, and one at each thing."""
-        return 1 + len(self.things)
+        """What looking at it takes, in glances: going there, and one at each thing."""
+        return ARRIVING + len(self.things)
 
 
 @dataclass(frozen=True, eq=False)
