@@ -17,10 +17,12 @@ import tifffile
 import torch
 import zarr
 
+from segloop import segmentation
 from segloop.cli import main
-from segloop.cluster import ClusterError, ImageDone, blocks, segment_on_cluster, segment_tiles
-from segloop.errors import FileError, ImageError, ModelError, SettingsError
-from segloop.events import Event, SegmentStarted, TileDone, drain
+from segloop.cluster import ClusterError, ImageDone, blocks, segment_on_cluster, segment_tiles, tiles
+from segloop.cluster.connection import crew, model_source
+from segloop.errors import FileError, ImageError, ModelError, SegmentError, SettingsError
+from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
 from segloop.image import Image
 from segloop.models.device import Device, Precision
 from segloop.models.registry import get_family
@@ -212,6 +214,78 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, tmp_path, mosa
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         assert killed[0] not in client.run(os.getpid).values()
+
+
+def _short_of_memory(side: int, error: Exception, module: str = "segloop.cluster.tasks") -> None:
+    """Let tiles larger than ``side`` not fit in memory."""
+    import importlib
+
+    found = importlib.import_module(module)
+    predict = found.predict_tiles
+
+    def limited(model: Any, plan: Any, block: Any, tiles: Any) -> Any:
+        if max(tiles[0].shape[-2:]) > side:
+            raise error
+        return predict(model, plan, block, tiles)
+
+    found.predict_tiles = limited
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")],
+    ids=["system", "torch"],
+)
+@pytest.mark.parametrize("model", ["classes", "nuclei-maskrcnn"])
+def test_out_of_memory_on_workers_makes_tiles_smaller_as_a_local_run_does(
+    tmp_path, mosaic, unet, monkeypatch, model, error
+):
+    import cloudpickle
+
+    side, name, pixels = (40, unet(2), mosaic[:200, :300]) if model == "classes" else (200, model, mosaic[:600, :700])
+    events: list[Event] = []
+    # by value: a worker does not see this file
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with new_cluster(2) as short:
+            with distributed.Client(short.scheduler_address, set_as_default=False) as client:
+                client.run(_short_of_memory, side, error)
+            with monkeypatch.context() as here:
+                here.setattr(segmentation, "predict_tiles", segmentation.predict_tiles)
+                _short_of_memory(side, error, segmentation.__name__)
+                local, there = both(short, tmp_path, as_zarr(tmp_path, pixels), name, on_event=events.append)
+            assert local == there
+            smaller = [event.message for event in events if isinstance(event, Notice)]
+            assert smaller and all("not enough memory for tiles of" in message for message in smaller)
+            assert len(set(smaller)) == len(smaller)
+            first = next(event for event in events if isinstance(event, SegmentStarted))
+            last = [event for event in events if isinstance(event, TileDone)][-1]
+            assert last.done == last.tiles > first.tiles
+
+            # not even the smallest fit: the words of a local run
+            with distributed.Client(short.scheduler_address, set_as_default=False) as client:
+                client.run(_short_of_memory, 0, error)
+            with pytest.raises(SegmentError, match="not enough memory even for tiles of"):
+                segment_on_cluster(short.scheduler_address, tmp_path / "big.zarr", Order(name, tmp_path / "none"))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_tiles_are_planned_for_the_memory_of_the_workers(cluster, tmp_path, mosaic, monkeypatch):
+    scarce = tmp_path / "scarce"
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        found = crew(client, model_source(Order("nuclei-unet", tmp_path)), Order("nuclei-unet", tmp_path))
+        # dask gives each its share of the machine
+        limit = min(info["memory_limit"] for info in client.scheduler_info()["workers"].values())
+        assert 0 < found.free <= limit
+        monkeypatch.setattr(tiles, "crew", lambda *given: replace(found, free=1 << 26))
+        scarce.mkdir()
+        events: list[Event] = []
+        order = Order("nuclei-unet", scarce, "", CPU, LabelFormat.OME_ZARR)
+        drain(segment_tiles(client, as_zarr(tmp_path, mosaic[:300, :300]), order, 30), events.append)
+    assert any("memory is short: tiles of" in event.message for event in events if isinstance(event, Notice))
+    first = next(event for event in events if isinstance(event, SegmentStarted))
+    assert max(first.tile) < 300
 
 
 def test_images_of_a_folder_are_those_of_a_local_run(cluster, tmp_path, mosaic, unet, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import segloop
-from segloop import canvas
+from segloop import canvas, segmentation
 from segloop.canvas import DiskArray
 from segloop.drawing import DrawnLabels
 from segloop.errors import SegmentError
@@ -19,7 +19,8 @@ from segloop.image import Image
 from segloop.matching import match
 from segloop.models.device import Precision, has_fast_bfloat16
 from segloop.samples import load_sample
-from segloop.segmentation import Segmentation, SegmentSettings, segment, segment_events
+from segloop.segmentation import Segmentation, SegmentSettings, make_plan, segment, segment_events
+from segloop.settings import AUTO
 
 
 def _ideal() -> object:
@@ -139,7 +140,13 @@ class Short:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")]
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+    ],
+    ids=["system", "cuda", "cpu"],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_out_of_memory_makes_tiles_smaller_and_goes_on(kind: str, error: Exception) -> None:
@@ -157,6 +164,34 @@ def test_out_of_memory_makes_tiles_smaller_and_goes_on(kind: str, error: Excepti
     assert result.complete and "went on with" in result.notices[-1]
     last = [event for event in events if isinstance(event, TileDone)][-1]
     assert last.done == last.tiles
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tiles_of_very_large_planes_are_wider(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    model, image = KINDS[kind](), Image(dots((300, 300)), "YX")
+    side = model.spec.tile
+    expected = segment(model, image)
+    monkeypatch.setattr(segmentation, "WIDE_FROM", 300 * 300)
+    sides = {}
+    for name, settings, how in [
+        ("auto", SegmentSettings(), {}),
+        ("asked for", SegmentSettings(tile=side), {}),
+        ("in parts", SegmentSettings(), {"whole": False}),
+    ]:
+        sides[name] = make_plan(model, image, settings, AUTO, [], **how).side
+    assert sides == {"auto": side * 3 // 2 // model.divisor * model.divisor, "asked for": side, "in parts": side}
+    result = segment(model, image)
+    # numbers of equally sure objects follow the order of the tiles
+    assert np.array_equal(result.labels.data > 0, expected.labels.data > 0)
+    assert len(result.objects) == len(expected.objects)
+    monkeypatch.setattr(segmentation, "WIDE_FROM", 300 * 300 + 1)
+    assert make_plan(model, image, SegmentSettings(), AUTO, []).side == side
+
+
+def test_tiles_are_planned_for_the_memory_that_is_given() -> None:
+    model, image, notices = IDEAL.IdealObjects(), Image(dots((300, 300)), "YX"), []
+    plan = make_plan(model, image, SegmentSettings(), AUTO, notices, 2 * model.working_memory((128, 128)))
+    assert plan.side == 128 < model.spec.tile and "memory is short" in notices[0]
 
 
 def test_out_of_memory_at_the_smallest_tile_is_a_clear_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -13,13 +14,13 @@ import pandas as pd
 import torch
 
 from segloop.candidates import Candidates, ClassScores
-from segloop.errors import SegmentError, SettingsError
+from segloop.errors import SegmentError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
 from segloop.flips import predict_flipped
 from segloop.image import Image
 from segloop.labels import Labels
 from segloop.live_labels import Thresholds
-from segloop.memory import CPU, SHARE, fitting_batch, fitting_side, free_memory, is_out_of_memory
+from segloop.memory import SHARE, fitting_batch, fitting_side, free_memory, is_out_of_memory
 from segloop.models.device import Device, Precision
 from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, Segmenter, Task
 from segloop.normalize import Statistics
@@ -27,9 +28,13 @@ from segloop.object_size import fitting_zoom, smallest_area
 from segloop.planning import Plan, Region, nearest_first, network_image
 from segloop.seams import belongs
 from segloop.settings import AUTO, Auto, check_ranges, setting
+from segloop.shortage import make_smaller
 from segloop.stitching import ClassStitcher, ObjectStitcher, Stitcher
 from segloop.tiling import Tile
 from segloop.workers import Workers, fitting_workers
+
+WIDE_FROM = 1 << 27
+"""Pixels of a plane from which on tiles are half as wide again: less is looked at twice, and nobody waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +244,7 @@ def segment_events(
                     batch = batch // 2
                     notices.append(f"not enough memory for {len(some)} tiles at once; went on with {batch}")
                 else:
-                    notices.append(_make_smaller(model, plan, waiting, settings.precision))
+                    notices.append(make_smaller(model, plan, waiting, settings.precision))
                     total = done + len(waiting)
                 yield Notice(notices[-1])
                 continue
@@ -263,11 +268,19 @@ def segment_events(
 
 
 def make_plan(
-    model: Segmenter, image: Image, settings: SegmentSettings, statistics: Statistics | Auto, notices: list[str]
+    model: Segmenter,
+    image: Image,
+    settings: SegmentSettings,
+    statistics: Statistics | Auto,
+    notices: list[str],
+    free: int | Auto = AUTO,
+    whole: bool = True,
 ) -> Plan:
     """Decide on scale and tiles for an image reduced to the model's channels; adds to ``notices`` what is to be known.
 
-    The side of the tiles is the model's own, or less if the device has not the memory for it.
+    The side of the tiles is the model's own, or less if there is not the memory for it: ``free`` bytes, by default what
+    the model's device has. If the ``whole`` image is to be segmented, those of very large planes are half as wide
+    again.
     """
     spec = model.spec
     if isinstance(statistics, Auto):
@@ -283,7 +296,7 @@ def make_plan(
             size, change = spec.object_size / zoom / factor, "enlarged" if factor > 1 else "reduced"
             notices.append(f"objects are about {size:.0f} pixels wide: the image is {change} for the model")
         zoom *= factor
-    return _plan_at(zoom, model, image, settings, statistics, notices)
+    return _plan_at(zoom, model, image, settings, statistics, notices, free, whole)
 
 
 def _plan_at(
@@ -293,6 +306,8 @@ def _plan_at(
     settings: SegmentSettings,
     statistics: Statistics,
     notices: list[str],
+    free: int | Auto = AUTO,
+    whole: bool = False,
 ) -> Plan:
     spec = model.spec
     shape = image.spatial_shape() if spec.ndim == 3 else image.spatial_shape()[-2:]
@@ -300,6 +315,8 @@ def _plan_at(
     scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
     divisor = model.divisor
     side = spec.tile if settings.tile is AUTO else settings.tile
+    if settings.tile is AUTO and whole and spec.ndim == 2 and math.prod(scaled) >= WIDE_FROM:
+        side = side * 3 // 2
     side = max(1, side // divisor) * divisor
     if settings.tile is AUTO:
         least = min(side, max(4 * divisor, 64))
@@ -308,7 +325,7 @@ def _plan_at(
             least,
             divisor,
             lambda n: model.working_memory(tuple(min(n, -(-m // divisor) * divisor) for m in scaled)),
-            free_memory(model.device),
+            free_memory(model.device) if isinstance(free, Auto) else free,
         )
         if fitting < side:
             notices.append(f"memory is short: tiles of {fitting} instead of {side} pixels are used")
@@ -390,26 +407,3 @@ def _next_batch(waiting: deque[tuple[int, Tile]], most: int) -> list[tuple[int, 
             break
         some.append(waiting.popleft())
     return some
-
-
-def _make_smaller(model: Segmenter, plan: Plan, waiting: deque[tuple[int, Tile]], precision: Precision) -> str:
-    """Cut all waiting tiles of the first one's size into smaller ones, or go on on the CPU; says what was done."""
-    largest = max(waiting[0][1].shape[-2:])
-    try:
-        quarters = [
-            (plane, part)
-            for plane, tile in waiting
-            for part in (plan.quarters(tile) if max(tile.shape[-2:]) == largest else [tile])
-        ]
-    except SettingsError as error:
-        if model.device.type != "cpu":
-            name = model.device.type
-            wanted = Precision.FLOAT32 if precision is Precision.FLOAT32 else Precision.AUTO
-            model.to(CPU, wanted.resolve(CPU))
-            return f"there is not enough memory on {name}; went on on the CPU"
-        raise SegmentError(
-            f"there is not enough memory even for tiles of {largest} × {largest} pixels; close other programs"
-        ) from error
-    waiting.clear()
-    waiting.extend(quarters)
-    return f"not enough memory for tiles of {largest} pixels; went on with {max(quarters[0][1].shape[-2:])}"

@@ -29,9 +29,13 @@ class ClusterError(SegloopError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """What the workers have in common: where they compute, how precisely, and what is to be known about them."""
+    """What the workers have in common: where they compute, how precisely, and what is to be known about them.
+
+    ``free`` is the memory that each of them has there at least, in bytes.
+    """
 
     device: str
+    free: int
     precision: Precision
     notices: tuple[str, ...]
 
@@ -134,7 +138,8 @@ def crew(client: Any, model: ModelSource, order: Order) -> Crew:
     kinds = sorted({f"torch {own.torch} on {own.processor} ({own.threads} threads)" for own in reports})
     if len(kinds) > 1:
         notices.append(f"workers differ in what may change the last digits of scores: {'; '.join(kinds)}")
-    return Crew(device, precision, tuple(notices))
+    free = min(own.free[own.devices.index(device)] for own in reports)
+    return Crew(device, free, precision, tuple(notices))
 
 
 def _wait_for_worker(client: Any, timeout: float) -> None:

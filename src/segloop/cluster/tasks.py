@@ -10,13 +10,15 @@ import os
 import platform
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 import segloop
@@ -26,11 +28,13 @@ from segloop.errors import FileError, ModelError, SegloopError
 from segloop.events import Notice
 from segloop.image import Image
 from segloop.io import open_image
+from segloop.memory import CPU, free_memory, is_out_of_memory
 from segloop.models.device import Device, Precision, has_fast_bfloat16
-from segloop.models.protocol import Instances, Segmenter
+from segloop.models.protocol import Instances, ScoreMap, Segmenter
 from segloop.planning import Plan, network_image
 from segloop.results import Order, Written, segment_file
 from segloop.segmentation import predict_tiles
+from segloop.shortage import longest_side, make_smaller, on_the_cpu
 from segloop.stitching import class_part
 from segloop.store import load_model, weights_hash
 from segloop.tiling import Tile
@@ -50,13 +54,18 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker says of itself; ``fast`` are those of its devices that have bfloat16 arithmetic."""
+    """What a worker says of itself.
+
+    ``free`` is the memory that can be had on each of its devices, in bytes; ``fast`` are those of them that have
+    bfloat16 arithmetic.
+    """
 
     version: str
     torch: str
     processor: str
     threads: int
     devices: tuple[str, ...]
+    free: tuple[int, ...]
     fast: tuple[str, ...]
     sees_output: bool
     has_model: bool
@@ -86,6 +95,23 @@ class TileRun(Run):
     keep_scores: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """What was predicted for a group of tiles.
+
+    Parameters
+    ----------
+    parts : sequence of (int, Tile, Any)
+        Plane, tile and result, in the order of the group. A tile that did not fit in memory is not among them: those
+        that it was cut into are, which answer for the same pixels.
+    notices : tuple of str
+        What is to be known.
+    """
+
+    parts: Sequence[tuple[int, Tile, Any]]
+    notices: tuple[str, ...]
+
+
 class Stopped(Exception):
     """Nobody waits for the run any more."""
 
@@ -113,6 +139,7 @@ def _told(task: Callable[..., Any]) -> Callable[..., Any]:
 def report(model: ModelSource, probe: str, dask_worker: Any = None) -> Report:
     """Say what this worker, which dask names, has, and whether it sees a file and a model."""
     devices = [device.value for device in (Device.CUDA, Device.MPS, Device.CPU) if _has(device)]
+    limit = dask_worker.memory_manager.memory_limit if dask_worker else None
     try:
         found = bool(_place_of(model))
     except ModelError:
@@ -123,6 +150,7 @@ def report(model: ModelSource, probe: str, dask_worker: Any = None) -> Report:
         processor=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         threads=dask_worker.state.nthreads if dask_worker else torch.get_num_threads(),
         devices=tuple(devices),
+        free=tuple(_free(name, limit) for name in devices),
         fast=tuple(name for name in devices if has_fast_bfloat16(torch.device(name))),
         sees_output=Path(probe).is_file(),
         has_model=found,
@@ -130,33 +158,54 @@ def report(model: ModelSource, probe: str, dask_worker: Any = None) -> Report:
 
 
 @_told
-def predict_group(run: TileRun, group: Sequence[tuple[int, Tile]]) -> list[Any]:
-    """Predict tiles of planes (or volumes).
+def predict_group(run: TileRun, group: Sequence[tuple[int, Tile]]) -> Predicted:
+    """Predict tiles of planes (or volumes); those that do not fit in memory are made smaller, as by a local run.
 
-    Returns
-    -------
-    list
-        Of instances, masks in 255ths. Of classes, a :class:`ClassPart` with its scores if they are asked for;
-        otherwise the areas and sums of each class, int64 (2, K), the numbers being left in ``run.scratch``.
+    Results are, of instances, :class:`Instances` with masks in 255ths. Of classes, a :class:`ClassPart` with its scores
+    if they are asked for; otherwise the areas and sums of each class, int64 (2, K), the numbers being left in
+    ``run.scratch``.
     """
-    results: list[Any] = []
-    for plane, tile in group:
+    means = _means(run)
+    parts: list[tuple[int, Tile, Any]] = []
+    notices = []
+    waiting = deque(means.fitting(run.plan, group))
+    while waiting:
         with _COMPUTING:
             _check_wanted(run)
             torch.set_num_threads(_threads())
-            model = _model(run.model, run.device, run.precision)
-            (part,) = predict_tiles(model, run.plan, _planes(run)[plane], [tile])
-        if isinstance(part, Instances):
-            masks = np.rint(part.masks * 255).astype(np.uint8)
-            results.append(replace(part, masks=masks))
-            continue
-        own = class_part(run.plan, tile, part)
-        if run.keep_scores:
-            results.append(own)
-        else:
-            _leave(own.classes, tile_file(run.scratch, plane, own.region))
-            results.append(np.stack([own.areas, own.sums]))
-    return results
+            model = _model(run.model, means.device, means.precision)
+            plane, tile = waiting[0]
+            part = _predicted(model, run.plan, _planes(run)[plane], tile)
+            if part is None:
+                notices.append(make_smaller(model, run.plan, waiting, run.precision))
+                means.learn(waiting[0][1], model)
+                continue
+        waiting.popleft()
+        parts.append((plane, tile, _packed(run, plane, tile, part)))
+    return Predicted(parts, tuple(notices))
+
+
+def _predicted(model: Segmenter, plan: Plan, block: Image, tile: Tile) -> ScoreMap | Instances | None:
+    """What the model says of a tile; None if there is not enough memory for it."""
+    try:
+        (part,) = predict_tiles(model, plan, block, [tile])
+    # what torch raises when memory is short is told apart by its words
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return part
+
+
+def _packed(run: TileRun, plane: int, tile: Tile, part: ScoreMap | Instances) -> Any:
+    """What goes back to the client; see :func:`predict_group`."""
+    if isinstance(part, Instances):
+        return replace(part, masks=np.rint(part.masks * 255).astype(np.uint8))
+    own = class_part(run.plan, tile, part)
+    if run.keep_scores:
+        return own
+    _leave(own.classes, tile_file(run.scratch, plane, own.region))
+    return np.stack([own.areas, own.sums])
 
 
 @_told
@@ -249,6 +298,12 @@ def _has(device: Device) -> bool:
     return True
 
 
+def _free(device: str, limit: int | None) -> int:
+    """Bytes that can be had on a device; on the CPU no more than dask's limit for the worker leaves."""
+    free = free_memory(torch.device(device))
+    return free if device != "cpu" or not limit else max(0, min(free, limit - psutil.Process().memory_info().rss))
+
+
 def _place_of(model: ModelSource) -> str:
     for place in model.places:
         try:
@@ -276,3 +331,49 @@ def _planes(run: TileRun) -> list[Image]:
         image = network_image(open_image(run.image, run.axes).image, run.plan.spec, run.channel)
         _PLANES[run.scratch] = [block for _, block in image.blocks(run.plan.spec.ndim)]
     return _PLANES[run.scratch]
+
+
+@dataclass
+class _Means:
+    """What this worker has for a run: where and how precisely it computes, and the largest tiles that fit, if known."""
+
+    device: str
+    precision: Precision
+    side: int | None = None
+
+    def fitting(self, plan: Plan, group: Iterable[tuple[int, Tile]]) -> list[tuple[int, Tile]]:
+        """The tiles of a group, cut as far as this worker had to cut others before."""
+        parts = list(group)
+        while self.side is not None and any(longest_side(tile) > self.side for _, tile in parts):
+            parts = [
+                (plane, own)
+                for plane, tile in parts
+                for own in (plan.quarters(tile) if longest_side(tile) > self.side else [tile])
+            ]
+        return parts
+
+    def learn(self, tile: Tile, model: Segmenter) -> None:
+        """Take note of what a run went on with."""
+        if model.device.type != self.device:
+            # loaded anew there: the next run begins on the device again
+            self.device = model.device.type
+            self.precision = _resolved(on_the_cpu(self.precision))
+            _model.cache_clear()
+        else:
+            self.side = longest_side(tile)
+
+
+_MEANS: dict[str, _Means] = {}
+"""What this worker has for the run whose scratch folder is the key."""
+
+
+def _means(run: TileRun) -> _Means:
+    if run.scratch not in _MEANS:
+        _MEANS.clear()
+        _MEANS[run.scratch] = _Means(run.device, run.precision)
+    return _MEANS[run.scratch]
+
+
+def _resolved(precision: Precision) -> Precision:
+    exact = precision.resolve(CPU) is torch.float32
+    return Precision.FLOAT32 if exact else Precision.BFLOAT16

@@ -68,7 +68,7 @@ def segment_tiles(client: Any, path: Path, order: Order, timeout: float) -> Gene
     source = model_source(order)
     workers = crew(client, source, order)
     notices = list(workers.notices)
-    plan = make_plan(model, image, settings, AUTO, notices)
+    plan = make_plan(model, image, settings, AUTO, notices, workers.free)
     for notice in notices:
         yield Notice(notice)
     is_semantic = model.spec.task is Task.SEMANTIC
@@ -92,7 +92,7 @@ def segment_tiles(client: Any, path: Path, order: Order, timeout: float) -> Gene
         else:
             stitcher = make_stitcher(image, plan, settings)
             joined = _Objects(job, stitcher) if isinstance(stitcher, ObjectStitcher) else _Parted(job, stitcher)
-        yield from _predict(job, joined)
+        yield from _predict(job, joined, notices)
         seconds = time.monotonic() - started
         labels, objects, candidates = joined.finish(order, order.targets(image.name)[0])
         thresholds = thresholds_of(plan, settings)
@@ -284,8 +284,8 @@ class _Excerpts:
         return drawn, shown, np.concatenate([[0], own + 1]).astype(np.uint32)
 
 
-def _predict(job: _Job, joined: _Joined) -> Generator[Event, None, None]:
-    """Have all tiles of all planes predicted; an event for each."""
+def _predict(job: _Job, joined: _Joined, notices: list[str]) -> Generator[Event, None, None]:
+    """Have all tiles of all planes predicted, an event for each; adds to ``notices`` what is to be known."""
     plan = job.run.plan
     tiles = plan.tiles()
     planes = int(np.prod([job.image.sizes[axis] for axis in job.image.outer_axes(plan.spec.ndim)], initial=1))
@@ -293,11 +293,17 @@ def _predict(job: _Job, joined: _Joined) -> Generator[Event, None, None]:
     workers = len(job.client.nthreads())
     size = min(LARGEST_GROUP, max(1, len(waiting) // (4 * max(1, workers))))
     groups = [waiting[at : at + size] for at in range(0, len(waiting), size)]
-    done = 0
-    yield SegmentStarted(len(waiting), tiles[0].shape, f"{workers} workers")
+    done, total = 0, len(waiting)
+    yield SegmentStarted(total, tiles[0].shape, f"{workers} workers")
     with closing(job.each(predict_group, ((group,) for group in groups))) as results:
-        for number, parts in results:
-            for (plane, tile), part in zip(groups[number], parts, strict=True):
+        for number, predicted in results:
+            for notice in predicted.notices:
+                # several workers may find the same
+                if notice not in notices:
+                    notices.append(notice)
+                    yield Notice(notice)
+            total += len(predicted.parts) - len(groups[number])
+            for plane, tile, part in predicted.parts:
                 joined.add(plane, tile, part)
                 done += 1
-                yield TileDone(done, len(waiting))
+                yield TileDone(done, total)
