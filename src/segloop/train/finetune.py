@@ -52,7 +52,7 @@ class FinetuneSettings:
     """Settings of fine-tuning and of training from nothing."""
 
     epochs: int = setting(
-        40,
+        60,
         label="Epochs",
         help="Rounds of training; each goes through the reviewed regions about twice.",
         least=1,
