@@ -32,7 +32,7 @@ SMALL, LARGE = 0.55, 3.5
 """An image is scaled if its objects' typical diameter, relative to the model's, is below the one or above the other."""
 MOST = 4.0
 """No image is enlarged or reduced more than this."""
-SURER = 0.78
+SURER = 0.74
 """Scaled, half of what is measured must have this score at least: what is no object has any score from SURE on."""
 SMALLEST_SHARE = 1 / 16
 """Share of the typical object's area below which something found is taken for dirt: a quarter of its diameter."""
