@@ -380,8 +380,9 @@ def _read_model(folder: Path) -> Trainable:
     spec = ModelSpec.from_json(document["model"])
     file = folder / document["weights"]
     raw = _read_weights(file, document)
+    family = get_family(spec.family)
     try:
-        model = get_family(spec.family).build(spec)
+        model = family.build(spec)
     except ModelError:
         raise
     except Exception as error:

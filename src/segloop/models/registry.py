@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
+from threading import RLock
 
 from segloop.errors import ModelError
 from segloop.models.protocol import Family
 
 GROUP = "segloop.families"
+
+# two threads that import torchvision at once, from different ends, can each wait for the other
+_IMPORTING = RLock()
 
 
 def family_names() -> list[str]:
@@ -20,6 +24,8 @@ def family_names() -> list[str]:
 def get_family(name: str) -> Family:
     """Return the family called ``name``.
 
+    Families are imported one after the other, whichever threads ask for them.
+
     Raises
     ------
     ModelError
@@ -29,7 +35,9 @@ def get_family(name: str) -> Family:
     if not points:
         raise ModelError(f"unknown model family {name!r}; installed are {', '.join(family_names()) or 'none'}")
     try:
-        family: Family = next(iter(points)).load()
-    except ImportError as error:
+        with _IMPORTING:
+            family: Family = next(iter(points)).load()
+    except Exception as error:
+        # what a package says while it is imported is its own matter
         raise ModelError(f"the model family {name!r} cannot be imported: {error}") from error
     return family
