@@ -10,8 +10,9 @@ of its own.
 
 Columns: regions; wrong, objects to be found; 50 % and 80 %, the share of regions looked at until so many of them are
 found; sooner, that share in random order (the mean of a hundred) over it; "effort", the same with each region
-weighted by what it takes to go there (six glances) and a glance at each object or candidate in it; position, the mean
-place of a wrong object in the queue (random: 0.50); least, the 50 % column of an order that knows the reference.
+weighted by what it takes to go there (``--going``, one glance, whatever the order itself takes it for) and a glance at
+each object or candidate in it; position, the mean place of a wrong object in the queue (random: 0.50); least, the 50 %
+column of an order that knows the reference.
 
 ``--without-candidates`` judges by labels alone, as labels from elsewhere are.
 
@@ -41,6 +42,9 @@ ENOUGH = 5
 """Wrong objects of an image from which on it is scored by itself."""
 
 SHUFFLES = 100
+
+GOING = 1
+"""Glances that going to a region counts for: a yardstick of its own, the same for any order."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def middles(labels: np.ndarray, numbers: np.ndarray) -> Iterator[tuple[int, int]
         yield int(row), int(column)
 
 
-def queue_of(route: Route, item: Corrected, threshold: float) -> Queue:
+def queue_of(route: Route, item: Corrected, threshold: float, going: int = GOING) -> Queue:
     """What the regions of one image hold."""
     matching = Overlaps.of(item.reference, item.labels).match(threshold)
     number_at = np.zeros(item.labels.shape, np.int64)
@@ -95,8 +99,8 @@ def queue_of(route: Route, item: Corrected, threshold: float) -> Queue:
     for labels, numbers in ((item.reference, matching.missed), (item.labels, matching.extra)):
         for place in middles(labels, numbers):
             wrong[number_at[place]] += 1
-    effort = np.array([region.effort for region in route.regions])
-    return Queue(wrong, effort, np.array([region.expected for region in route.regions]) / effort)
+    effort = np.array([going + len(region.things) for region in route.regions])
+    return Queue(wrong, effort, np.array([region.expected / region.effort for region in route.regions]))
 
 
 def score(queues: list[Queue]) -> dict[str, float]:
@@ -126,6 +130,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=10)
     parser.add_argument("--every", type=int, default=1, help="take every n-th image only, for a quick look")
     parser.add_argument("--things", type=int, default=0, help="most things in a region; SegLoop's own by default")
+    parser.add_argument("--going", type=int, default=GOING, help="glances that going to a region counts for")
     parser.add_argument("--without-candidates", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -143,7 +148,7 @@ def main() -> None:
         seconds = time.perf_counter() - started
         print(f"{folder}, {model}: {len(items)} images looked through in {seconds:.1f} s", file=sys.stderr)
         for threshold in IOU:
-            queues = [queue_of(route, item, threshold) for route, item in zip(routes, items)]
+            queues = [queue_of(route, item, threshold, options.going) for route, item in zip(routes, items)]
             rows.append({"images of": folder, "model": model, "IoU": threshold, **score(queues)})
     names = list(rows[0])
     print("| " + " | ".join(names) + " |")
@@ -152,7 +157,7 @@ def main() -> None:
         cells = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in row.values())
         print("| " + " | ".join(cells) + " |")
     if options.json:
-        options.json.write_text(json.dumps({"things": options.things, "rows": rows}, indent=2))
+        options.json.write_text(json.dumps({"things": options.things, "going": options.going, "rows": rows}, indent=2))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from annotating import Tool, napari_trials
 from annotator import correct, wrong_ones
 from keystrokes import CLICK, drag, key, polygon, stroke
-from review_order import Queue
+from review_order import Queue, queue_of
+from reviewing import Corrected
+
+from segloop import route
+from segloop.events import drain
+from segloop.image import Image
 
 DELETING = (Tool.BUCKET, [key("background")])
 
@@ -81,3 +86,18 @@ def test_half_of_what_is_wrong_by_hand():
     assert queue.until(0.8) == 0.75
     assert queue.until(0.8, effort=True) == 0.5
     assert queue.position == pytest.approx((3 * 0.125 + 0.625) / 4)
+
+
+def test_effort_is_not_measured_by_what_the_order_takes_it_for(reference, monkeypatch):
+    # a speck is doubted
+    labels = reference.copy()
+    labels[40:42, 100:102] = 5
+    looked_through = drain(route.route_events(labels, None))
+    item = Corrected("dots", Image(reference.astype(np.uint8), "YX"), reference, labels, None)
+    expected = [1 + len(region.things) for region in looked_through.regions]
+    before = queue_of(looked_through, item, 0.5)
+    monkeypatch.setattr(route, "ARRIVING", 50)
+    after = queue_of(looked_through, item, 0.5)
+    assert before.effort.tolist() == after.effort.tolist() == expected
+    # the order's own
+    assert after.worth.max() < before.worth.max()
