@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import zarr
 
 from segloop import segmentation
 from segloop.cli import main
-from segloop.cluster import ClusterError, ImageDone, blocks, segment_on_cluster, segment_tiles, tiles
+from segloop.cluster import ClusterError, ImageDone, blocks, segment_on_cluster, segment_tiles, tasks, tiles
 from segloop.cluster.connection import crew, model_source
 from segloop.errors import FileError, ImageError, ModelError, SegmentError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
@@ -286,6 +288,27 @@ def test_tiles_are_planned_for_the_memory_of_the_workers(cluster, tmp_path, mosa
     assert any("memory is short: tiles of" in event.message for event in events if isinstance(event, Notice))
     first = next(event for event in events if isinstance(event, SegmentStarted))
     assert max(first.tile) < 300
+
+
+def test_the_threads_of_a_worker_share_what_they_learn_of_a_run(tmp_path, monkeypatch):
+    made = []
+
+    class SlowMeans(tasks._Means):
+        def __init__(self, *given: Any) -> None:
+            # so that all threads find that there is none yet
+            time.sleep(0.05)
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(tasks, "_Means", SlowMeans)
+    # what it asks of a model is not needed for no tiles
+    run = tasks.TileRun(
+        str(tmp_path), tasks.ModelSource("", (), ""), "cpu", Precision.FLOAT32, "", "YX", None, None, False
+    )
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda _: tasks.predict_group(run, []), range(8)))
+    assert all(not predicted.parts and not predicted.notices for predicted in done)
+    assert len(made) == 1
 
 
 def test_images_of_a_folder_are_those_of_a_local_run(cluster, tmp_path, mosaic, unet, monkeypatch):

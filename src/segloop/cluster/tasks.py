@@ -165,7 +165,9 @@ def predict_group(run: TileRun, group: Sequence[tuple[int, Tile]]) -> Predicted:
     if they are asked for; otherwise the areas and sums of each class, int64 (2, K), the numbers being left in
     ``run.scratch``.
     """
-    means = _means(run)
+    # a worker's threads begin a run at the same time, and are to know the same
+    with _COMPUTING:
+        means = _means(run)
     parts: list[tuple[int, Tile, Any]] = []
     notices = []
     waiting = deque(means.fitting(run.plan, group))
