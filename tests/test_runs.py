@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import segloop
-from segloop import canvas, segmentation
+from segloop import canvas
 from segloop.canvas import DiskArray
 from segloop.drawing import DrawnLabels
 from segloop.errors import SegmentError
@@ -164,28 +164,6 @@ def test_out_of_memory_makes_tiles_smaller_and_goes_on(kind: str, error: Excepti
     assert result.complete and "went on with" in result.notices[-1]
     last = [event for event in events if isinstance(event, TileDone)][-1]
     assert last.done == last.tiles
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_tiles_of_very_large_planes_are_wider(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    model, image = KINDS[kind](), Image(dots((300, 300)), "YX")
-    side = model.spec.tile
-    expected = segment(model, image)
-    monkeypatch.setattr(segmentation, "WIDE_FROM", 300 * 300)
-    sides = {}
-    for name, settings, how in [
-        ("auto", SegmentSettings(), {}),
-        ("asked for", SegmentSettings(tile=side), {}),
-        ("in parts", SegmentSettings(), {"whole": False}),
-    ]:
-        sides[name] = make_plan(model, image, settings, AUTO, [], **how).side
-    assert sides == {"auto": side * 3 // 2 // model.divisor * model.divisor, "asked for": side, "in parts": side}
-    result = segment(model, image)
-    # numbers of equally sure objects follow the order of the tiles
-    assert np.array_equal(result.labels.data > 0, expected.labels.data > 0)
-    assert len(result.objects) == len(expected.objects)
-    monkeypatch.setattr(segmentation, "WIDE_FROM", 300 * 300 + 1)
-    assert make_plan(model, image, SegmentSettings(), AUTO, []).side == side
 
 
 def test_tiles_are_planned_for_the_memory_that_is_given() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -32,9 +31,6 @@ from segloop.shortage import make_smaller
 from segloop.stitching import ClassStitcher, ObjectStitcher, Stitcher
 from segloop.tiling import Tile
 from segloop.workers import Workers, fitting_workers
-
-WIDE_FROM = 1 << 27
-"""Pixels of a plane from which on tiles are half as wide again: less is looked at twice, and nobody waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +270,11 @@ def make_plan(
     statistics: Statistics | Auto,
     notices: list[str],
     free: int | Auto = AUTO,
-    whole: bool = True,
 ) -> Plan:
     """Decide on scale and tiles for an image reduced to the model's channels; adds to ``notices`` what is to be known.
 
     The side of the tiles is the model's own, or less if there is not the memory for it: ``free`` bytes, by default what
-    the model's device has. If the ``whole`` image is to be segmented, those of very large planes are half as wide
-    again.
+    the model's device has.
     """
     spec = model.spec
     if isinstance(statistics, Auto):
@@ -296,7 +290,7 @@ def make_plan(
             size, change = spec.object_size / zoom / factor, "enlarged" if factor > 1 else "reduced"
             notices.append(f"objects are about {size:.0f} pixels wide: the image is {change} for the model")
         zoom *= factor
-    return _plan_at(zoom, model, image, settings, statistics, notices, free, whole)
+    return _plan_at(zoom, model, image, settings, statistics, notices, free)
 
 
 def _plan_at(
@@ -307,7 +301,6 @@ def _plan_at(
     statistics: Statistics,
     notices: list[str],
     free: int | Auto = AUTO,
-    whole: bool = False,
 ) -> Plan:
     spec = model.spec
     shape = image.spatial_shape() if spec.ndim == 3 else image.spatial_shape()[-2:]
@@ -315,8 +308,6 @@ def _plan_at(
     scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
     divisor = model.divisor
     side = spec.tile if settings.tile is AUTO else settings.tile
-    if settings.tile is AUTO and whole and spec.ndim == 2 and math.prod(scaled) >= WIDE_FROM:
-        side = side * 3 // 2
     side = max(1, side // divisor) * divisor
     if settings.tile is AUTO:
         least = min(side, max(4 * divisor, 64))
