@@ -12,12 +12,11 @@ import napari.layers
 import numpy as np
 
 from segloop._napari.layers import Placement, as_image, guess_layer_axes
-from segloop._napari.session import Origin, Session
+from segloop._napari.session import Origin, Session, Stack
 from segloop.errors import ImageError
 from segloop.image import CHANNEL_AXES, Image, stack_channels
 
 Layers = tuple[napari.layers.Image, ...]
-Stack = tuple[weakref.ref[napari.layers.Image], ...]
 
 COLOURS = 3
 

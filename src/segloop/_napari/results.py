@@ -15,7 +15,7 @@ from segloop._napari.layers import Placement
 from segloop._napari.live_class_layer import LiveClassLayer
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.live_part_layer import LivePartLayer
-from segloop._napari.session import Origin, Session
+from segloop._napari.session import Origin, Session, Stack
 from segloop._napari.work import Segmented
 from segloop.store import ModelInfo
 
@@ -38,7 +38,7 @@ class Run:
     place: Placement
     model: ModelInfo
     settings: SegmentSettings
-    stack: tuple[weakref.ref[napari.layers.Image], ...] = ()
+    stack: Stack = ()
 
     @property
     def title(self) -> str:

@@ -28,6 +28,9 @@ DEFAULT_SET = "my-corrections"
 TRAINING_SET_FILE = "training_set.json"
 """``segloop.corrections`` says so too, but importing it takes long, and the dock is to open at once."""
 
+Stack = tuple[weakref.ref[Image], ...]
+"""Image layers that are seen together, as the channels of one image."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -63,7 +66,7 @@ class Origin:
     model: str = ""
     untouched: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
-    stack: tuple[weakref.ref[Image], ...] = ()
+    stack: Stack = ()
 
 
 class Session:
@@ -89,7 +92,7 @@ class Session:
         self._holding: dict[tuple[Path, int, int, str, tuple[str, ...], int], bool] = {}
         self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
         # of an image layer, those that a person chose to be seen with it as the channels of one image
-        self.stacks: weakref.WeakKeyDictionary[Image, tuple[weakref.ref[Image], ...]] = weakref.WeakKeyDictionary()
+        self.stacks: weakref.WeakKeyDictionary[Image, Stack] = weakref.WeakKeyDictionary()
         # whether all channels of corrected images are learned, and not only those that were segmented
         self.learns_all_channels = False
         self.origins: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()

@@ -28,6 +28,7 @@ from segloop._napari.outlines import ADD, REMOVE, Outlines
 from segloop._napari.panels.candidates import CandidateTools
 from segloop._napari.picking import Boxing, Picking
 from segloop._napari.pointing import Click
+from segloop._napari.session import Stack
 from segloop._napari.steps.step import Step, guarded
 from segloop.errors import ImageError, LabelsError, ModelError
 from segloop.events import Event, Notice, SegmentStarted, TileDone
@@ -51,7 +52,7 @@ class _Prompts:
     image: weakref.ref[napari.layers.Image]
     axes: str
     channel: int
-    stack: tuple[weakref.ref[napari.layers.Image], ...]
+    stack: Stack
     model: ModelInfo
     prompter: Prompter | None = None
 
