@@ -157,7 +157,7 @@ class FinetuneResult:
 
         Where it was cross-validated it is better unless the short trainings came out worse by more than the standard
         error, that of the gain or that of the score before, whichever is larger: each had half of what the model had,
-        and where hardly anything is found in either half the gain seems surer than so few objects can make it.
+        and hardly anything may be found in either half.
         """
         if self.folds:
             return not (self.after < self.before - self._error)

@@ -43,33 +43,38 @@ class HeldOutScores:
         are too few regions to draw from. Regions of classes are not scored by independent things: two are needed.
         """
         drawn = float(np.std([_pooled(sample) for sample in self._samples()])) if len(self.regions) > 1 else math.nan
-        return _at_least(drawn, self._share_error())
+        return _at_least(drawn, self._share_error(self.value))
 
     def gain_error(self, before: HeldOutScores) -> float:
         """Standard error of ``value - before.value`` for two models in the same regions: bootstrap of pairs.
 
-        What both find alike does not count: this is smaller than the errors of the two.
+        What both find alike does not count, so this may be smaller than the errors of the two. But objects that one of
+        them finds and the other does not make up the gain, and it is at least as uncertain as a share of so many: where
+        one of the two finds nothing, this is the error of the other. NaN if there are fewer than two regions.
         """
         if len(self.regions) != len(before.regions):
             raise ValueError(f"{len(before.regions)} regions before and {len(self.regions)} after cannot be paired")
         if len(self.regions) < 2:
             return math.nan
         pairs = zip(self._samples(), before._samples())
-        return float(np.std([_pooled(after) - _pooled(earlier) for after, earlier in pairs]))
+        drawn = float(np.std([_pooled(after) - _pooled(earlier) for after, earlier in pairs]))
+        # the least variance of a paired difference (McNemar 1947): no more objects told apart than make up the gain
+        better = max(self, before, key=lambda scores: scores.value)
+        return _at_least(drawn, better._share_error(abs(self.value - before.value)))
 
     def _samples(self) -> list[list[Score]]:
         rng = np.random.default_rng(0)
         n = len(self.regions)
         return [[self.regions[i] for i in rng.integers(n, size=n)] for _ in range(DRAWS)]
 
-    def _share_error(self) -> float:
+    def _share_error(self, value: float) -> float:
         objects = [region for region in self.regions if isinstance(region, InstanceScores)]
         if not objects:
             return math.nan
         pooled = reduce(add, objects)
         count = pooled.tp[0] + pooled.fp[0] + pooled.fn[0]
         # one more success and failure, so that few objects that are all right are no certainty (Agresti & Coull 1998)
-        share = (pooled.mean_ap * count + 1) / (count + 2)
+        share = (value * count + 1) / (count + 2)
         return math.sqrt(share * (1 - share) / (count + 2))
 
 
