@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import tifffile
 
 from segloop.errors import FileError, LabelsError, SettingsError
 from segloop.evaluation import Report, evaluate, evaluate_folders
+from segloop.io import save_labels
 from segloop.labels import Labels, Task, border_classes
 
 NUMBERS = np.arange(1, 17).reshape(4, 4)
@@ -227,3 +229,17 @@ def test_folders_of_images_are_no_labels(tmp_path: Path) -> None:
         with pytest.raises(LabelsError, match=r"images.a\.tif looks like an image, not like labels: its .* values"):
             evaluate_folders(tmp_path / reference, tmp_path / prediction)
     assert evaluate_folders(tmp_path / "labels", tmp_path / "labels").images == 1
+
+
+def test_folders_of_outlines(tmp_path: Path) -> None:
+    found = CELLS.copy()
+    found[-2:, -2:] = 99
+    for name in ("r", "p"):
+        (tmp_path / name).mkdir()
+    save_labels(CELLS[:, :-4] * (CELLS[:, :-4] < 3), tmp_path / "r" / "a.zip")
+    save_labels(found, tmp_path / "p" / "a.zip")
+    with zipfile.ZipFile(tmp_path / "r" / "dataset.zip", "w") as archive:
+        archive.writestr("readme.txt", "no labels")
+    scores = evaluate_folders(tmp_path / "r", tmp_path / "p").instances
+    assert scores is not None
+    assert scores.recall() == 1.0 and 0 < scores.precision() < 1.0

@@ -176,7 +176,7 @@ def evaluate_folders(
         If the labels of a pair do not fit each other, or the files are images instead of labels (of either folder the
         first is looked at).
     """
-    from segloop.io import read_labels
+    from segloop.io import read_label_pair
 
     references, predictions = _label_files(Path(reference)), _label_files(Path(prediction))
     stems = sorted(references.keys() & predictions.keys())
@@ -190,25 +190,17 @@ def evaluate_folders(
             f"no prediction in {prediction} for the reference {_listed(missing)}; segment these images too, "
             "or take the references away"
         )
-    names = _class_names(classes, [read_labels(references[stems[0]]), read_labels(predictions[stems[0]])])
+    looked_at = references[stems[0]], predictions[stems[0]]
+    labels = read_label_pair(*looked_at)
+    names = _class_names(classes, labels)
     guessed = task is AUTO and not names
-    for files in (references, predictions):
-        check_no_photograph(read_labels(files[stems[0]]).data, str(files[stems[0]]))
-    first = (read_labels(references[stem]) for stem in stems[:GUESS_IMAGES])
-    pairs = ((stem, *_read_pair(predictions[stem], references[stem])) for stem in stems)
+    for part, path in zip(labels, looked_at):
+        check_no_photograph(part.data, str(path))
+    del labels, part  # before the next pair is read
+    first = (read_label_pair(references[stem], predictions[stem])[0] for stem in stems[:GUESS_IMAGES])
+    pairs = ((stem, *read_label_pair(predictions[stem], references[stem])) for stem in stems)
     report = _report(pairs, _guess_task(first) if guessed else _as_task(task, names), names)
     return replace(report, guessed=guessed, unscored=tuple(sorted(predictions.keys() - references.keys())))
-
-
-def _read_pair(prediction: Path, reference: Path) -> tuple[Labels, Labels]:
-    """Read both; outlines, which do not know how large the image is, after what does."""
-    from segloop.io import holds_outlines, read_labels
-
-    if holds_outlines(prediction):
-        known = read_labels(reference)
-        return read_labels(prediction, known), known
-    known = read_labels(prediction)
-    return known, read_labels(reference, known)
 
 
 def _report(pairs: Iterable[tuple[str, Any, Any]], task: Task, names: tuple[str, ...]) -> Report:
@@ -280,24 +272,19 @@ def _guess_task(references: Iterable[Labels]) -> Task:
 
 def _label_files(folder: Path) -> dict[str, Path]:
     """The label files of a folder by the stem that they pair by."""
-    from segloop.io import LABEL_SUFFIXES, holds_outlines, stem_of, suffix_of
+    from segloop.io import LABEL_SUFFIXES, files_by_stem, stem_of
 
-    if not folder.is_dir():
-        raise FileError(f"no such folder: {folder}")
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (holds_outlines(path), path)):
-        if path.name.startswith(".") or suffix_of(path) not in LABEL_SUFFIXES or ".provenance." in path.name:
-            continue
-        name = stem_of(path)
-        stem = name.removesuffix("_labels")
-        if stem in files and holds_outlines(path) and not holds_outlines(files[stem]):
-            continue  # exported from the label image
-        other = files.setdefault(stem, path)
+    for stem, paths in files_by_stem(
+        folder, LABEL_SUFFIXES, lambda path: stem_of(path).removesuffix("_labels")
+    ).items():
         # beside an image, the labels are what is named so
-        if stem_of(other) == stem != name:
-            files[stem] = path
-        elif other != path and (stem_of(other) == name):
-            raise FileError(f"{folder} has two files for {stem!r}: {other.name} and {path.name}; move one away")
+        chosen = [path for path in paths if stem_of(path) != stem] or paths
+        if len(chosen) > 1:
+            raise FileError(
+                f"{folder} has two files for {stem!r}: {chosen[0].name} and {chosen[1].name}; move one away"
+            )
+        files[stem] = chosen[0]
     return files
 
 

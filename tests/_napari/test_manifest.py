@@ -11,7 +11,7 @@ from napari.layers import Labels
 from npe2 import PluginManager, PluginManifest
 
 from segloop import io
-from segloop._napari import readers, sample_data, writers
+from segloop._napari import layers, readers, sample_data, writers
 from segloop.labels import Labels as LabelImage
 from segloop.samples import list_samples
 
@@ -100,6 +100,41 @@ def test_outlines_open_as_labels_of_the_active_image(make_napari_viewer, name, t
     viewer.layers.selection.active = viewer.layers[1]
     (other,) = viewer.open(tmp_path / name, plugin=NAME)
     assert np.count_nonzero(other.data) == 35, "an image that they cannot lie on is passed over"
+
+
+def test_outlines_of_a_stack_do_not_fall_into_one_plane(make_napari_viewer, tmp_path):
+    labels = np.zeros((3, 20, 30), np.uint8)
+    labels[0, 2:9, 2:9], labels[2, 2:9, 2:9] = 1, 2
+    io.save_labels(LabelImage(labels, "ZYX"), tmp_path / "x.zip")
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros((20, 30)))
+    (layer,) = viewer.open(tmp_path / "x.zip", plugin=NAME)
+    np.testing.assert_array_equal(layer.data, labels[:, :9, :9])
+
+
+def test_outlines_lie_where_their_image_lies(make_napari_viewer, tmp_path):
+    labels = np.zeros((20, 30), np.uint8)
+    labels[8:15, 8:13] = 4
+    io.save_labels(labels, tmp_path / "x.zip")
+    viewer = make_napari_viewer()
+    image = viewer.add_image(np.zeros((20, 30)), scale=(0.5, 0.5), translate=(100, 200), rotate=30)
+    (layer,) = viewer.open(tmp_path / "x.zip", plugin=NAME)
+    for point in ((0, 0), (19, 29)):
+        np.testing.assert_allclose(layer.data_to_world(point), image.data_to_world(point))
+
+
+def test_outlines_on_a_pyramid_lie_on_the_level_that_is_segmented(make_napari_viewer, tmp_path, monkeypatch):
+    monkeypatch.setattr(layers, "MOST_PIXELS", 200)
+    labels = np.zeros((20, 30), np.uint8)
+    labels[8:14, 8:12] = 4
+    io.save_labels(labels, tmp_path / "x.zip")
+    viewer = make_napari_viewer()
+    viewer.add_image([np.zeros((20, 30)), np.zeros((10, 15))], translate=(100, 200), multiscale=True)
+    (layer,) = viewer.open(tmp_path / "x.zip", plugin=NAME)
+    np.testing.assert_array_equal(layer.data, labels[::2, ::2])
+    np.testing.assert_allclose(layer.scale, 2.0)
+    # the middle of the first coarse pixel is between the first two fine ones
+    np.testing.assert_allclose(layer.data_to_world((4, 4)), (108.5, 208.5))
 
 
 def test_other_files_are_left_alone(tmp_path):

@@ -188,6 +188,12 @@ class TestConvert:
         ran = run("convert", tmp_path / "a.zip", tmp_path / "other.tif", "--like", image)
         assert ran.code == 2 and "object 2 lies outside the image, whose size is Y 9, X 9" in ran.err[0]
 
+    def test_label_images_know_their_size(self, labels, tmp_path, run):
+        ran = run("convert", labels, tmp_path / "out.png", "--like", labels)
+        assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
+        assert "a_labels.tif is no file of outlines (.zip, .roi, .geojson) and knows it; leave --like out" in ran.err[0]
+        assert not (tmp_path / "out.png").exists()
+
     def test_the_folder_is_made(self, labels, tmp_path, run):
         ran = run("convert", labels, tmp_path / "new" / "folder" / "a.png")
         assert (ran.code, ran.err) == (0, []) and (tmp_path / "new" / "folder" / "a.png").is_file()

@@ -15,7 +15,7 @@ import numpy as np
 
 from segloop import io
 from segloop._napari.features import class_colors, class_features
-from segloop._napari.layers import as_image, guess_layer_axes
+from segloop._napari.layers import Placement, as_image, choose_level, guess_layer_axes, level_shapes
 from segloop.errors import FileError, ImageError
 from segloop.io.roi import is_roi_file
 from segloop.labels import Labels
@@ -37,36 +37,45 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | 
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:
-    """Read labels, with their axes, pixel size and classes; outlines in the size of the image that is active."""
+    """Read labels, with their axes, pixel size and classes; outlines over the image that is active."""
     paths = [path] if isinstance(path, str) else list(path)
     return [_read_one(Path(p)) for p in paths]
 
 
 def _read_one(path: Path) -> LayerData:
-    labels = _read_outlines(path) if io.holds_outlines(path) else io.read_labels(path)
-    keywords: dict[str, Any] = {
-        "name": io.stem_of(path),
-        "scale": tuple(labels.pixel_size[axis] for axis in labels.axes),
-        "units": tuple(labels.unit if axis in "ZYX" else "pixel" for axis in labels.axes),
-        "axis_labels": tuple(labels.axes.lower()),
-    }
+    labels, place = _read_outlines(path) if io.holds_outlines(path) else (io.read_labels(path), None)
+    data = np.array(labels.data)
+    if place is None:
+        keywords: dict[str, Any] = {
+            "scale": tuple(labels.pixel_size[axis] for axis in labels.axes),
+            "units": tuple(labels.unit if axis in "ZYX" else "pixel" for axis in labels.axes),
+            "axis_labels": tuple(labels.axes.lower()),
+        }
+    else:
+        data = place.to_layer(data.transpose([labels.axes.index(axis) for axis in place.axes if axis != "C"]))
+        keywords = place.keywords()
     if labels.classes:
         keywords["features"] = class_features(labels.data, labels.classes)
         keywords["colormap"] = class_colors()
-    return np.array(labels.data), keywords, "labels"
+    return data, {"name": io.stem_of(path), **keywords}, "labels"
 
 
-def _read_outlines(path: Path) -> Labels:
-    """In the size of the image they were probably drawn on, for they do not know it; else just large enough."""
+def _read_outlines(path: Path) -> tuple[Labels, Placement | None]:
+    """In size and place of the image they were probably drawn on, for they do not know it; else just large enough."""
     viewer = napari.current_viewer()
     images = [] if viewer is None else [layer for layer in viewer.layers if isinstance(layer, napari.layers.Image)]
     chosen = [layer for layer in images if layer is viewer.layers.selection.active] or images[-1:]
     for layer in chosen:
         try:
-            return io.read_labels(path, as_image(layer, guess_layer_axes(layer)))
+            axes = guess_layer_axes(layer)
+            image = as_image(layer, axes)
+            shapes = level_shapes(layer)
+            coarser = zip(image.axes, shapes[choose_level(layer)], shapes[0])
+            zoom = {axis: own / finest for axis, own, finest in coarser}
+            return io.read_labels(path, image, zoom), Placement.of(layer, image.axes)
         except (FileError, ImageError):
             continue  # drawn on another image, or damaged, which is said below
-    return io.read_labels(path)
+    return io.read_labels(path), None
 
 
 def _is_coco(path: Path) -> bool:

@@ -11,8 +11,10 @@ from segloop.cli.inputs import LABELS_ENDING
 from segloop.cli.printing import counted, print_line
 from segloop.errors import FileError
 from segloop.io import (
+    OUTLINE_SUFFIXES,
     SAVE_SUFFIXES,
     check_writable,
+    holds_outlines,
     read_image,
     read_labels,
     save_labels,
@@ -35,12 +37,17 @@ def convert_file(labels: Path, out: Path, like: Path | None = None, overwrite: b
     Raises
     ------
     FileError, LabelsError
-        Also if ``out`` exists and may not be replaced, or ``labels`` is an image.
+        Also if ``out`` exists and may not be replaced, ``labels`` is an image, or ``like`` is given for a label image.
     """
     if out.exists() and labels.exists() and out.samefile(labels):
         raise FileError(f"{out} is the file to be converted; give another name")
     if suffix_of(out) in SAVE_SUFFIXES and out.exists() and not overwrite:
         raise FileError(f"{out} exists already; use --overwrite to replace it, or another name")
+    if like is not None and not holds_outlines(labels):
+        raise FileError(
+            f"--like {like} says how large the image of outlines is, but {labels} is no file of outlines "
+            f"({', '.join(OUTLINE_SUFFIXES)}) and knows it; leave --like out"
+        )
     content = read_labels(labels, None if like is None else read_image(like))
     check_no_photograph(content.data, str(labels))
     if suffix_of(out) in SAVE_SUFFIXES:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segloop.errors import FileError
-from segloop.io import IMAGE_SUFFIXES, LABEL_SUFFIXES, holds_outlines, stem_of, suffix_of
+from segloop.io import IMAGE_SUFFIXES, LABEL_SUFFIXES, files_by_stem, stem_of, suffix_of
 
 LABELS_ENDING = "_labels"
 REVIEWED_ENDING = "_reviewed"
@@ -124,23 +124,15 @@ def _images_in(folder: Path) -> list[Path]:
 def _by_stem(
     folder: Path, suffixes: Sequence[str], ending: str, unlike: tuple[str, ...] = (), only_ending: bool = False
 ) -> dict[str, Path]:
-    """The files of a folder by stem, ``ending`` taken off it; ``only_ending`` leaves out all without it.
+    """The files of a folder by stem, ``ending`` taken off it; ``only_ending`` leaves out all without it."""
 
-    Outlines count where there is no label image of that stem: they are exported from it.
-    """
-    if not folder.is_dir():
-        raise FileError(f"no such folder: {folder}")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (holds_outlines(path), path)):
-        if suffix_of(path) not in suffixes or path.name.startswith(".") or ".provenance." in path.name:
-            continue
-        stem = stem_of(path)
-        if stem.endswith(unlike) if unlike else only_ending and not stem.endswith(ending):
-            continue
-        stem = stem.removesuffix(ending) if ending else stem
-        if stem in files and holds_outlines(path) and not holds_outlines(files[stem]):
-            continue
-        if stem in files:
-            raise FileError(f"{folder} has two files for {stem!r}: {files[stem].name} and {path.name}; move one away")
-        files[stem] = path
-    return files
+    def stem(path: Path) -> str | None:
+        name = stem_of(path)
+        left_out = name.endswith(unlike) if unlike else only_ending and not name.endswith(ending)
+        return None if left_out else name.removesuffix(ending)
+
+    files = files_by_stem(folder, suffixes, stem)
+    for name, (first, *others) in files.items():
+        if others:
+            raise FileError(f"{folder} has two files for {name!r}: {first.name} and {others[0].name}; move one away")
+    return {name: paths[0] for name, paths in files.items()}

@@ -15,7 +15,7 @@ from segloop.cli.reports import note
 from segloop.corrections import TrainingSet
 from segloop.errors import FileError, LabelsError, SegloopError, SettingsError
 from segloop.image import Image
-from segloop.io import open_image, read_labels
+from segloop.io import holds_outlines, open_image, read_image, read_labels
 from segloop.labels import Labels, Task, check_no_photograph, check_shape, look_like_instances
 from segloop.models.protocol import Trainable
 
@@ -95,14 +95,14 @@ def new_training_set(
     task : Task
         Of a model that is trained from scratch.
     """
-    first = [read_labels(pair.labels) for pair in pairs[:GUESS_FILES]]
+    first = [_labels_of(pair) for pair in pairs[:GUESS_FILES]]
     for pair, given in zip(pairs, first):
         check_no_photograph(given.data, str(pair.labels))
     names = names_in(material.classes) or _file_names(material) or first[0].classes
     kind = _label_task(material, first)
     if kind is Task.SEMANTIC:
         # a class may occur in the last file only
-        rest = (read_labels(pair.labels) for pair in pairs[GUESS_FILES:])
+        rest = (_labels_of(pair) for pair in pairs[GUESS_FILES:])
         numbers = {int(n) for labels in itertools.chain(first, rest) for n in np.unique(labels.data)}
         if not names and numbers - {0} == {max(numbers)} and max(numbers) >= max(2, len(known_classes)):
             raise LabelsError(
@@ -138,6 +138,11 @@ def new_training_set(
                 raise
             raise type(error)(f"{pair.stem}: {error}") from error
     return training_set
+
+
+def _labels_of(pair: Pair) -> Labels:
+    """The labels; outlines need the image, which label images must not depend on."""
+    return read_labels(pair.labels, read_image(pair.image) if holds_outlines(pair.labels) else None)
 
 
 def _label_task(material: Material, labels: list[Labels]) -> Task:

@@ -15,7 +15,7 @@ import numpy as np
 from segloop.errors import FileError, ImageError, LabelsError
 from segloop.image import CHANNEL_AXES, Image, guess_axes
 from segloop.io import coco, geojson, measurements, ngff, npy, raster, roi, tiff
-from segloop.io.drawn import ReadOutlines, fill
+from segloop.io.drawn import Drawing, ReadOutlines, fill, smallest
 from segloop.io.files import check_target, check_writable, write_json
 from segloop.io.frame import Frame
 from segloop.io.measurements import measure
@@ -37,10 +37,12 @@ __all__ = [
     "OpenedImage",
     "check_target",
     "check_writable",
+    "files_by_stem",
     "holds_outlines",
     "measurement_table",
     "open_image",
     "read_image",
+    "read_label_pair",
     "read_labels",
     "save_labels",
     "stem_of",
@@ -131,7 +133,9 @@ def read_image(path: str | Path, axes: str = "") -> Image:
     return open_image(path, axes).image
 
 
-def read_labels(path: str | Path, like: Image | Labels | None = None) -> Labels:
+def read_labels(
+    path: str | Path, like: Image | Labels | None = None, zoom: Mapping[str, float] | None = None
+) -> Labels:
     """Read labels: an image of them, COCO's masks, or outlines, which are filled.
 
     Parameters
@@ -142,6 +146,8 @@ def read_labels(path: str | Path, like: Image | Labels | None = None) -> Labels:
         What outlines were drawn on: they do not know how large it is. The result has its size, axes, planes and
         pixel size. Without it, files that SegLoop wrote as .geojson know them; all others become just large enough.
         Other formats pass it over.
+    zoom : mapping of letter to float, optional
+        If ``like`` is a coarser copy of what outlines were drawn on: its pixels for one of those, by axis.
 
     Returns
     -------
@@ -152,12 +158,48 @@ def read_labels(path: str | Path, like: Image | Labels | None = None) -> Labels:
     Raises
     ------
     FileError
-        If the file is missing, damaged, of a kind that holds no labels, or has outlines outside ``like``.
+        If the file is missing, damaged, of a kind that holds no labels, or has outlines outside ``like`` or in planes
+        along an axis that ``like`` lacks.
     LabelsError
         If it holds something else than whole numbers, or has channels.
     """
     path = Path(path)
-    source = _reader(path, "label image", _labels_of(like))(path)
+    return _as_read(_reader(path, "label image", _labels_of(like, zoom))(path), path)
+
+
+def read_label_pair(first: Path, second: Path) -> tuple[Labels, Labels]:
+    """Read two label files of one image, such as a prediction and its reference.
+
+    Outlines take the size of the other file. Where neither knows how large the image is, it is just large enough for
+    both.
+
+    Raises
+    ------
+    FileError, LabelsError
+        As ``read_labels``; whether the shapes are the same is not looked at.
+    """
+    if not holds_outlines(first):
+        known = read_labels(first)
+        return known, read_labels(second, known) if holds_outlines(second) else read_labels(second)
+    if not holds_outlines(second):
+        known = read_labels(second)
+        return read_labels(first, known), known
+    one, other = _drawing(first), _drawing(second)
+    frame = one.frame or other.frame or smallest([*one.objects, *other.objects])
+    filled = [
+        _as_read(fill(drawing, path, drawing.frame or frame), path) for drawing, path in ((one, first), (other, second))
+    ]
+    return filled[0], filled[1]
+
+
+def _drawing(path: Path) -> Drawing:
+    _reader(path, "label image", _labels_of(None))
+    read = _known(path).read_outlines
+    assert read is not None
+    return read(path)
+
+
+def _as_read(source: Source, path: Path) -> Labels:
     array, axes = np.asarray(source.data), source.axes
     for axis in CHANNEL_AXES:
         if axis in axes and array.shape[axes.index(axis)] == 1:
@@ -252,6 +294,31 @@ def holds_outlines(path: Path) -> bool:
     return suffix_of(path) in OUTLINE_SUFFIXES
 
 
+def files_by_stem(folder: Path, suffixes: Sequence[str], stem: Callable[[Path], str | None]) -> dict[str, list[Path]]:
+    """The files of a folder, hidden ones and provenance left out, in lists by what ``stem`` says; None leaves one out.
+
+    Outlines count where nothing else has their stem, and one file of them only: they are exported from label images,
+    in several formats. A zip file counts if it holds ROIs.
+
+    Raises
+    ------
+    FileError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileError(f"no such folder: {folder}")
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (holds_outlines(path), path)):
+        suffix = suffix_of(path)
+        if path.name.startswith(".") or suffix not in suffixes or ".provenance." in path.name:
+            continue
+        name = None if suffix == ".zip" and not roi.is_roi_file(path) else stem(path)
+        if name is None or (name in files and holds_outlines(path)):
+            continue
+        files.setdefault(name, []).append(path)
+    return files
+
+
 def suffix_of(path: Path) -> str:
     """The suffix that decides on the format, in small letters; ".ome.zarr" counts as one."""
     name = path.name.lower()
@@ -273,13 +340,15 @@ def _as_labels(labels: Labels | np.ndarray) -> Labels:
     return Labels(array, ("YX", "ZYX", "TZYX")[array.ndim - 2])
 
 
-def _labels_of(like: Image | Labels | None) -> Callable[[_Format], Read | None]:
+def _labels_of(
+    like: Image | Labels | None, zoom: Mapping[str, float] | None = None
+) -> Callable[[_Format], Read | None]:
     """Chooses how labels are read; outlines are filled in the frame of ``like``."""
     frame = None if like is None else Frame.of(like)
 
     def choose(known: _Format) -> Read | None:
         outlines = known.read_outlines
-        return known.read_labels if outlines is None else lambda path: fill(outlines(path), path, frame)
+        return known.read_labels if outlines is None else lambda path: fill(outlines(path), path, frame, zoom)
 
     return choose
 

@@ -112,9 +112,7 @@ def read(path: Path) -> Source:
             image = images[entry["image_id"]]
             place = tuple(image.get("plane", {}).get(axis, 0) for axis in axes[:-2])
             array[place][_decode(entry["segmentation"], image)] = label
-        if frame is None:
-            return Source(array, axes)
-        return Source(array, axes, frame.pixel_size, "" if frame.unit == "pixel" else frame.unit, frame.classes)
+        return Source(array, axes) if frame is None else frame.source(array)
 
 
 def _with_hidden(rows: slice, columns: slice, mask: np.ndarray, part: HiddenPart) -> tuple[slice, slice, np.ndarray]:

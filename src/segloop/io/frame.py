@@ -8,6 +8,7 @@ from typing import Any
 
 from segloop.image import Image
 from segloop.io.planes import ORDER, file_axes, file_shape
+from segloop.io.source import Source
 from segloop.labels import Labels
 
 KEY = "segloop"
@@ -57,6 +58,10 @@ class Frame:
             str(document.get("unit", "pixel")),
             tuple(str(name) for name in document.get("classes", ())),
         )
+
+    def source(self, data: Any) -> Source:
+        """What a reader found: ``data`` with this frame's axes, calibration and classes."""
+        return Source(data, self.axes, self.pixel_size, "" if self.unit == "pixel" else self.unit, self.classes)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON has it."""

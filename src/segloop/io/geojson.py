@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from segloop.errors import FileError
-from segloop.io.drawn import Drawing, Drawn
+from segloop.io.drawn import MOST_DIGITS, Drawing, Drawn
 from segloop.io.files import reading, write_json
 from segloop.io.frame import KEY, Frame
 from segloop.io.notes import Notes
@@ -113,14 +113,21 @@ def _drawn(feature: dict[str, Any]) -> Drawn | None:
             pass
         case _:
             return None
-    plane = geometry.get("plane", {})
+    # QuPath leaves out what is 0, and all of it for the first plane
+    plane = geometry.get("plane") or {}
     measurements = (feature.get("properties") or {}).get("measurements")
     label = measurements.get("Label") if isinstance(measurements, dict) else None
     return Drawn(
         [np.asarray(ring, float)[:, :2] for polygon in polygons for ring in polygon],
-        {axis: int(plane[axis.lower()]) for axis in "TZ" if axis.lower() in plane},
-        None if label is None else int(label),
+        {axis: int(plane.get(axis.lower()) or 0) for axis in "TZ"},
+        _number(label),
     )
+
+
+def _number(label: Any) -> int | None:
+    """The label, unless it is a measurement of something else that has this name."""
+    whole = isinstance(label, (int, float)) and 0 < label < 10**MOST_DIGITS and label == int(label)
+    return int(label) if whole else None
 
 
 def _closed(ring: Ring) -> list[list[int]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segloop.errors import FileError
-from segloop.io.drawn import Drawing, Drawn
+from segloop.io.drawn import MOST_DIGITS, Drawing, Drawn
 from segloop.io.files import reading, writing
 from segloop.io.notes import DEFAULT_CLASS, Notes
 from segloop.io.outlines import Outline, trace
@@ -32,7 +32,7 @@ _MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0
 
 _LARGEST_SHORT = 32767
 _GROUPS = 255
-_OWN_NAME = re.compile(r"(\d{4,})(_.*)?")
+_OWN_NAME = re.compile(rf"(\d{{4,{MOST_DIGITS}}})(_.*)?")
 """0012, 0012_round, 0012_z0003: how :func:`write` names ROIs. ImageJ's own names are 0012-0345."""
 
 _CORNERS_OF_OVALS = 720
@@ -88,19 +88,20 @@ def _roi(outline: Outline) -> ImagejRoi:
 
 
 def is_roi_file(path: Path) -> bool:
-    """Whether it is a zip file of ROIs, or a single ROI."""
+    """Whether it is a single ROI or a zip file of ROIs; one without any is what an empty label image gives."""
     try:
         if path.suffix.lower() == ".roi":
             with path.open("rb") as file:
                 return file.read(4) == b"Iout"
         with zipfile.ZipFile(path) as archive:
-            return any(_is_entry(name) for name in archive.namelist())
+            names = archive.namelist()
+            return not names or any(_is_entry(name) for name in names)
     except (OSError, zipfile.BadZipFile):
         return False
 
 
 def read(path: Path) -> Drawing:
-    """Read the areas of a zip file of ROIs, or of a single one; lines and points are passed over.
+    """Read the areas of a zip file of ROIs, or of a single one; lines, points, texts and pictures are passed over.
 
     Raises
     ------
@@ -119,9 +120,11 @@ def read(path: Path) -> Drawing:
             if others and not contents:
                 raise FileError(f"{path} is a zip file, but holds no ImageJ ROI; expected entries such as 0001.roi")
         rois = [ImagejRoi.frombytes(content) for content in contents.values()]
-        drawn = [Drawn(rings, _position(roi), _number(roi.name)) for roi in rois for rings in _areas(roi)]
+        drawn = [Drawn(rings, _position(roi), _number(roi.name), _slice(roi)) for roi in rois for rings in _areas(roi)]
     if rois and not drawn:
-        raise FileError(f"{path} holds {len(rois)} ROIs, but none is an area: lines and points outline no object")
+        raise FileError(
+            f"{path} holds {len(rois)} ROIs, but none is an area: lines, points and texts outline no object"
+        )
     return Drawing(drawn)
 
 
@@ -132,8 +135,10 @@ def _is_entry(name: str) -> bool:
 
 def _areas(roi: ImagejRoi) -> Iterator[list[np.ndarray]]:
     """The rings of the ROI, if it is an area."""
-    from roifile import ROI_TYPE
+    from roifile import ROI_SUBTYPE, ROI_TYPE
 
+    if roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE):
+        return  # of the type of rectangles
     if roi.composite:
         yield [np.asarray(ring, float) for ring in roi.coordinates(multi=True)]
     elif roi.roitype == ROI_TYPE.OVAL:
@@ -146,9 +151,13 @@ def _areas(roi: ImagejRoi) -> Iterator[list[np.ndarray]]:
 
 
 def _position(roi: ImagejRoi) -> dict[str, int]:
-    """Planes from 0; ImageJ counts from 1, and 0 is none. Outside hyperstacks it knows slices only."""
-    position = {axis: number - 1 for axis, number in (("T", roi.t_position), ("Z", roi.z_position)) if number > 0}
-    return position or ({"Z": roi.position - 1} if roi.position > 0 else {})
+    """Planes of a hyperstack from 0; ImageJ counts from 1, and 0 is none."""
+    return {axis: number - 1 for axis, number in (("T", roi.t_position), ("Z", roi.z_position)) if number > 0}
+
+
+def _slice(roi: ImagejRoi) -> int | None:
+    """The slice, which is all that ImageJ knows outside hyperstacks."""
+    return None if roi.position <= 0 or _position(roi) else roi.position - 1
 
 
 def _number(name: str) -> int | None:
