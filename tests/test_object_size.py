@@ -46,7 +46,7 @@ def test_an_image_of_small_objects_is_enlarged() -> None:
     assert found > instance_scores(labels, np.asarray(alone.labels.data)).ap(0.5) + 0.05
 
 
-@pytest.mark.parametrize("name", ["nuclei-maskrcnn", "nuclei-unet"])
+@pytest.mark.parametrize("name", ["nuclei-maskrcnn", "nuclei-unet", "objects-maskrcnn"])
 def test_an_image_of_the_usual_size_is_left_alone(name: str) -> None:
     image = load_sample("fluorescence")
     assert not segloop.segment(segloop.load_model(name), image).notices

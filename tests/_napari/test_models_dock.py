@@ -104,6 +104,7 @@ def test_versions_are_shown_newest_first(models: ModelsDock) -> None:
         "mine · classes",
         "nuclei-maskrcnn · objects · bundled",
         "nuclei-unet · classes · bundled",
+        "objects-maskrcnn · objects · bundled",
     ]
 
 
