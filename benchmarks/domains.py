@@ -1,4 +1,7 @@
-"""Domains that no bundled model was trained on: what is annotated there, and what is only scored with."""
+"""Domains that no nuclei model was trained on: what is annotated there, and what is only scored with.
+
+``objects-maskrcnn`` has learned worms and phase contrast, but for what is held out (``scripts/train_objects.py``).
+"""
 
 from __future__ import annotations
 
