@@ -27,7 +27,7 @@ def after_scribbling(untrained, dock, errors, blobs, qtbot):
     TrainingSet(scribbled, task="semantic", classes=SCRIBBLED).add(Image(blobs, "YX"), labels)
     dock.session.note_added("semantic", scribbled)
     qtbot.waitUntil(lambda: "Classes: cytoplasm, chloroplast" in dock.finetune.uses.text(), timeout=PATIENCE)
-    image = dock._viewer.add_image(blobs)
+    image = dock._viewer.add_image(blobs, name="blobs")
     layer = dock._viewer.add_labels(labels)
     dock.session.origins[layer] = Origin(weakref.ref(image), "YX", task="semantic", classes=NUCLEI, model=untrained)
     dock.correct_step.labels_used.emit()
@@ -44,7 +44,7 @@ def test_corrections_of_other_classes_go_into_a_set_of_their_own(after_scribblin
     dock.correct.whole.click()
     # what was reviewed last is what Fine-tune would learn from, and nothing of the other classes
     assert dock.finetune.source.items() == [scribbled, own] and dock.finetune.source.current() == own
-    assert dock.finetune.uses.text() == "The reviewed part of what is open."
+    assert dock.finetune.uses.text() == "The reviewed part of what is open: blobs (all of it)."
     assert dock.finetune.start.isEnabled() and dock.finetune.missing.text() == ""
     qtbot.mouseClick(dock.correct.add, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.review_step.job is None, timeout=PATIENCE)
@@ -138,4 +138,21 @@ def test_all_sets_are_offered_and_one_of_classes_brings_a_model_for_it(dock, err
     assert dock.finetune.base.current() == "nuclei-unet" and source.current() == sets / "leaves"
     assert "starts from nuclei-unet" in dock.status.text()
     qtbot.waitUntil(lambda: "background, leaf" in dock.finetune.uses.text(), timeout=PATIENCE)
+    assert errors == []
+
+
+def test_the_open_images_that_join_are_named_before_the_training_starts(dock, errors, qtbot, blobs):
+    dock.session.choose_model("nuclei-maskrcnn")
+    viewer = dock._viewer
+    first = viewer.add_image(blobs, name="first")
+    objects(dock, first, "found", ("nucleus",))
+    add(dock, qtbot)
+    qtbot.waitUntil(lambda: dock.finetune.uses.text().startswith("1 image: "), timeout=PATIENCE)
+    assert "Brought up to date at the start: first (all of it)." in dock.finetune.uses.text()
+    assert "Added" not in dock.finetune.uses.text()
+    second = viewer.add_image(blobs[::-1].copy(), name="second")
+    objects(dock, second, "also found", ("nucleus",))
+    dock.review_step.vouch((), slice(0, 20), slice(0, 20))
+    told = "Added at the start, if not counted yet: second (1 region). Brought up to date at the start: first"
+    qtbot.waitUntil(lambda: told in dock.finetune.uses.text(), timeout=PATIENCE)
     assert errors == []

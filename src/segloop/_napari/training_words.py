@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segloop._napari.jobs import in_words
@@ -39,7 +40,7 @@ def uses(plan: FinetunePlan) -> str:
     return f"{count(plan.images, 'image')}: {regions} to learn from{held}{objects}.{classes}"
 
 
-def material(plan: TrainingPlan | None, minutes: float, opened: bool) -> str:
+def material(plan: TrainingPlan | None, minutes: float, added: Sequence[str], renewed: Sequence[str]) -> str:
     """Say what a training would learn from and how long it would take.
 
     Parameters
@@ -48,14 +49,15 @@ def material(plan: TrainingPlan | None, minutes: float, opened: bool) -> str:
         None if there is no training set yet.
     minutes : float
         The most that it may take.
-    opened : bool
-        Whether reviewed parts of open layers will be added first.
+    added, renewed : sequence of str
+        The open images whose reviewed parts will be added first, and those that are counted in ``plan`` as they were.
     """
     if plan is None or not plan.uses.images:
-        if opened:
-            return "The reviewed part of what is open."
+        if added or renewed:
+            return f"The reviewed part of what is open: {', '.join([*added, *renewed])}."
         return "There is nothing to learn from yet. Correct a result, and say what you checked."
-    more = " What is reviewed in the open layers is brought up to date first." if opened else ""
+    more = f" Added at the start, if not counted yet: {', '.join(added)}." if added else ""
+    more += f" Brought up to date at the start: {', '.join(renewed)}." if renewed else ""
     taken = f" The new model takes images of {plan.channels} channels only." if plan.channels else ""
     return f"{uses(plan.uses)}{taken}{more} {duration(plan.seconds, minutes)}"
 

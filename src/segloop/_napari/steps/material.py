@@ -222,13 +222,15 @@ class MaterialStep(Step):
         self.panel.name_field.show_reason(self._name_problem())
         if not self._locked:
             self.panel.show_channels(self.review.most_channels(), self.session.learns_all_channels)
-        plan, opened = self._plan, bool(self.open_layers())
+        plan, opened = self._plan, self.open_layers()
         passed = [each.text for each in self.review.passed_over(self.folder) if self._can_learn_from(each.layer)]
         missing = "\n".join([*passed, *(() if plan is None else plan.uses.missing)])
         counting = plan is None and self._made_folder() is not None
-        text = words.material(plan, self.panel.minutes.value(), opened)
+        renewed = [layer for layer in opened if self.review.was_added(layer, self.folder)]
+        added = [self.review.extent(layer) for layer in opened if layer not in renewed]
+        text = words.material(plan, self.panel.minutes.value(), added, [self.review.extent(n) for n in renewed])
         self.panel.show_uses("Counting …" if counting else text, missing)
-        anything = opened or (plan is not None and plan.uses.images > 0)
+        anything = bool(opened) or (plan is not None and plan.uses.images > 0)
         ready = self.panel.form is not None and anything and not (self._locked or self._held)
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
         self.panel.start.setEnabled(bool(ready and self.base is not None and not problem))

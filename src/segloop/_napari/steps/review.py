@@ -21,6 +21,7 @@ from segloop._napari.panels.correct import CorrectPanel
 from segloop._napari.reviewed import new_region_layer, plane_rectangle, rectangle, region_mask
 from segloop._napari.session import Origin, is_training_set
 from segloop._napari.steps.step import Step, guarded, timer
+from segloop._napari.training_words import count
 from segloop.errors import ImageError, LabelsError, SegloopError
 from segloop.image import Image
 
@@ -35,6 +36,7 @@ class ReviewStep(Step):
         self.panel = panel
         self.job: Job | None = None
         self._ready = False
+        self._added: weakref.WeakKeyDictionary[napari.layers.Labels, set[Path]] = weakref.WeakKeyDictionary()
         self._redrawn = timer(self, 150, self._show_share)
         panel.whole_toggled.connect(self._on_whole)
         panel.plane_requested.connect(self.add_plane)
@@ -228,6 +230,18 @@ class ReviewStep(Step):
         """
         return self._open_reviewed(folder)[0]
 
+    def extent(self, layer: napari.layers.Labels) -> str:
+        """Name the image of a reviewed layer, and say how much of it is reviewed: "cells (2 regions)"."""
+        image, regions = self.session.origins[layer].image(), self._regions_of(layer)
+        name = layer.name if image is None else image.name
+        if layer in self.session.wholly_reviewed or regions is None:
+            return f"{name} (all of it)"
+        return f"{name} ({count(len(regions.data), 'region')})"
+
+    def was_added(self, layer: napari.layers.Labels, folder: Path | None) -> bool:
+        """Whether what was reviewed of a layer went into a training set since the dock was opened."""
+        return folder in self._added.get(layer, ())
+
     def passed_over(self, folder: Path | None) -> list[PassedOver]:
         """List the other ones, which do not count."""
         return self._open_reviewed(folder)[1]
@@ -264,7 +278,8 @@ class ReviewStep(Step):
             self.session.saving.emit(layer)
 
         def added(_: Any) -> None:
-            for layer in layers:
+            for layer, (into, _) in zip(layers, corrections):
+                self._added.setdefault(layer, set()).add(into)
                 self.session.saved.emit(layer)
             for task, into in dict.fromkeys((correction.task, into) for into, correction in corrections):
                 self.session.note_added(task, into)
@@ -331,6 +346,7 @@ class ReviewStep(Step):
         super().fail(error)
 
     def _on_added(self, folder: Path, layer: napari.layers.Labels, task: str, entry: Any) -> None:
+        self._added.setdefault(layer, set()).add(folder)
         self.session.saved.emit(layer)
         self.session.note_reviewed(layer)
         self.say(
