@@ -178,3 +178,54 @@ def test_deleted_objects_are_not_counted_as_shown(segmented, qtbot, errors):
     layer.undo()
     qtbot.waitUntil(lambda: text() == first, timeout=PATIENCE)
     assert errors == []
+
+
+@pytest.mark.gui
+def test_what_the_brush_takes_away_is_counted_at_once(segmented, qtbot, errors):
+    dock = segmented
+    layer, text = dock.correct_step.labels, dock.thresholds.count.text
+    first = text()
+    count = int(first.split()[0])
+    number = int(layer.features["index"].iloc[0])
+    rows, columns = np.nonzero(layer.data == number)
+    layer.brush_size = 2 * int(max(np.ptp(rows), np.ptp(columns))) + 3
+    layer.paint((int(rows.mean()), int(columns.mean())), 0)
+    left = len(np.unique(layer.data)) - 1
+    assert left < count and number not in layer.data
+    qtbot.waitUntil(lambda: text() == first.replace(str(count), str(left), 1), timeout=PATIENCE)
+    layer.undo()
+    qtbot.waitUntil(lambda: text() == first, timeout=PATIENCE)
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_nothing_is_packed_away_between_two_moves(segmented, qtbot):
+    step, panel = segmented.threshold_step, segmented.thresholds
+    press(qtbot, panel.score, Qt.Key.Key_Right)
+    settle(qtbot, segmented)
+    assert step._rested.isActive()
+    press(qtbot, panel.score, Qt.Key.Key_Right)
+    assert step._settled.isActive() and not step._rested.isActive()
+    settle(qtbot, segmented)
+    assert step._rested.isActive()
+
+
+@pytest.mark.gui
+def test_edits_after_the_dock_was_closed(segmented, qtbot, errors):
+    viewer, layer = segmented._viewer, segmented.correct_step.labels
+    first = layer.data.copy()
+    layer.paint((5, 5), 1)
+    layer.undo()
+    segmented.review_step.add_region()
+    regions = segmented.session.region_layer(layer)
+    regions.events.data.connect(segmented.restore_step._on_regions)
+    with qtbot.waitSignal(segmented.destroyed):
+        segmented.parentWidget().destroyOnClose()
+    # at once: what was not collected yet is not to hear of it
+    layer.fill((0, 0), 300)
+    assert layer.data[0, 0] == 300
+    layer.undo()
+    layer.features = layer.features.copy()
+    regions.add_rectangles(np.array([[0, 0], [9, 9]]))
+    assert np.array_equal(layer.data, first)
+    assert layer in viewer.layers and errors == []

@@ -114,10 +114,13 @@ class SegloopDock(Dock):
         steps = (
             self.journal_step,
             self.correct_step,
+            self.threshold_step,
             self.adding_step,
             self.overlap_step,
+            self.review_step,
             self.tour_step,
             self.segment_step,
+            self.restore_step,
         )
         releases = (
             *(step.release for step in steps),

@@ -45,6 +45,12 @@ class ThresholdStep(LiveStep[LiveLayer]):
         )
         self._count(live)
 
+    def release(self) -> None:
+        """Follow the layers no longer; called when the dock is gone."""
+        for layer in self._followed:
+            layer.events.features.disconnect(self._on_edited)
+        self._followed.clear()
+
     def chosen(self, live: LiveLayer) -> dict[str, Any]:
         """The thresholds as exports name them."""
         now = live.live.thresholds

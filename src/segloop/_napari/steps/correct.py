@@ -149,7 +149,7 @@ class CorrectStep(Step):
 
     def release(self) -> None:
         """Give the layer back as it was: no keys, no clicks; called when the dock is gone."""
-        self.tools.use(None)
+        self.tools.release()
         self._connected = None
 
     def _show_object(self, event: Any = None) -> None:

@@ -119,6 +119,7 @@ class LiveStep(Step, Generic[Kind]):
 
     def prepare(self, live: Kind) -> None:
         """Look once, before sliders move, at what a person did; what follows the pixels follows when they rest."""
+        self._rested.stop()
         if not self._moving:
             self._look(live)
         self._settled.start()

@@ -236,6 +236,13 @@ class RestoreStep(Step):
             self._offers.remove(self._shown)
         super().fail(error)
 
+    def release(self) -> None:
+        """Follow the regions no longer; called when the dock is gone."""
+        for reference in self.session.regions.values():
+            regions = reference()
+            if regions is not None:
+                regions.events.data.disconnect(self._on_regions)
+
     def _on_regions(self, event: Any = None) -> None:
         self.regions_changed.emit(event)
 

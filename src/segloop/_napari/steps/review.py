@@ -140,6 +140,13 @@ class ReviewStep(Step):
             self.session.wholly_reviewed.discard(self.labels)
         self._show_share()
 
+    def release(self) -> None:
+        """Follow the regions no longer; called when the dock is gone."""
+        for reference in self.session.regions.values():
+            regions = reference()
+            if regions is not None:
+                regions.events.data.disconnect(self._on_regions)
+
     def _on_regions(self, event: Any = None) -> None:
         self._redrawn.start()
 

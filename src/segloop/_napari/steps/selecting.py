@@ -102,6 +102,14 @@ class SelectingStep(Step):
             ledger.stale.connect(self._on_stale)
         ledger.describe(origin.classes, origin.task == "semantic")
 
+    def release(self) -> None:
+        """Follow the layers no longer; called when the dock is gone."""
+        self.use(None)
+        self.session.redrawn.disconnect(self._on_redrawn)
+        for ledger in self.session.ledgers.values():
+            ledger.stale.disconnect(self._on_stale)
+            ledger.close()
+
     @property
     def ledger(self) -> Ledger:
         """The ledger of the layer.
