@@ -211,6 +211,44 @@ def test_a_cut_gives_the_new_part_a_free_number():
         splits.split_by_line(ledger, np.array([[-5.0, 0.0], [-5.0, 29.0]]), ())
 
 
+def test_a_cut_beside_everything_parts_no_pieces_far_away():
+    labels = np.zeros((60, 400), np.uint16)
+    labels[10:20, 300:310] = labels[40:50, 300:310] = 5
+    labels[25:35, 200:204] = 6
+    ledger = follow(labels.copy())
+    with pytest.raises(LabelsError, match="between no pieces of one"):
+        splits.split_by_line(ledger, np.array([[30.0, 20.0], [30.0, 110.0]]), ())
+    np.testing.assert_array_equal(pixels(ledger), labels)
+    # the same line, drawn where the pieces are
+    assert splits.split_by_line(ledger, np.array([[30.0, 302.0], [30.0, 306.0]]), ()) == [5, 7]
+
+
+def test_pieces_are_parted_on_the_plane_where_the_line_is():
+    labels = np.zeros((3, 30, 30), np.uint16)
+    labels[:, 2:8, 5:15] = 5
+    labels[1:, 20:26, 5:15] = 5
+    labels[0, 12:14, 0:2] = labels[0, 18:20, 28:30] = 6
+    labels[2, 10:12, 10:12] = 7
+    ledger = follow(labels)
+    line, plane = np.array([[14.0, 3.0], [14.0, 17.0]]), (1,)
+    parts = splits.split_by_line(ledger, line, plane, editing.plane_box(plane, labels.shape))
+    assert parts == [5, 8]
+    after = pixels(ledger)
+    assert (after[1, 20:26, 5:15] == 8).sum() + (after[1, 2:8, 5:15] == 8).sum() == 60
+    assert not (after[[0, 2]] == 8).any()
+
+
+def test_a_cut_beside_thousands_of_objects_reads_few_of_them(monkeypatch):
+    labels = np.zeros((300, 300), np.uint16)
+    labels[2::6, 2::6] = np.arange(1, 2501).reshape(50, 50)
+    ledger, read = follow(labels), []
+    reading = ledger.index.read
+    monkeypatch.setattr(ledger.index, "read", lambda *args, **how: read.append(args) or reading(*args, **how))
+    with pytest.raises(LabelsError, match="between no pieces of one"):
+        splits.split_by_line(ledger, np.array([[0.0, 0.0], [0.0, 299.0]]), ())
+    assert len(read) == 0
+
+
 def test_each_further_click_splits_anew_in_the_same_step():
     ledger = follow(BARS.copy())
     split = splits.SeededSplit.begin(ledger, 5, (5, 4), (1.0, 1.0), None)

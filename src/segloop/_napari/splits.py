@@ -60,21 +60,45 @@ def split_by_line(
 
 
 def _split_pieces(ledger: Ledger, line: np.ndarray, plane: tuple[int, ...], within: Box | None) -> list[int]:
-    """Part the pieces of the nearest object of which a line that lies on none runs between the pieces."""
+    """Part the pieces of the nearest object of which a line that lies on none runs between the pieces.
+
+    Only of objects whose box the line as drawn runs through: made longer, it may run between pieces far away.
+    """
     reach = max(GAP, math.ceil(np.ptp(line, axis=0).max()))
-    sides = zip(line.min(axis=0), line.max(axis=0), ledger.layer.data.shape[-2:])
-    around = tuple(slice(max(0, round(low) - reach), min(n, round(high) + reach + 1)) for low, high, n in sides)
-    region = np.asarray(ledger.layer.data[(*plane, *around)])
-    away = np.ones(region.shape, bool)
-    away[splitting.rasterize(line - [side.start for side in around], region.shape)] = False
-    distance = ndimage.distance_transform_edt(away)
-    near = {int(number): float(distance[region == number].min()) for number in np.unique(region) if number}
-    for number in sorted(near, key=lambda number: near[number]):
-        box, block = ledger.index.read(number, within=within)
-        parts = splitting.split_pieces(block == number, line - [side.start for side in box[-2:]])
-        if parts.max() > 1:
+    found = []
+    for number in _around(ledger, line, plane):
+        try:
+            box, block = ledger.index.read(number, within=within)
+        except LabelsError:
+            # its box was larger than the object is by now
+            continue
+        if not all(side.start <= n < side.stop for n, side in zip(plane, box)):
+            continue
+        mask, here = block == number, line - [side.start for side in box[-2:]]
+        on_plane = mask[tuple(n - side.start for n, side in zip(plane, box))]
+        crossed = splitting.rasterize(here, on_plane.shape)
+        if len(crossed[0]) and on_plane.any():
+            away = np.ones(on_plane.shape, bool)
+            away[crossed] = False
+            found.append((float(ndimage.distance_transform_edt(away)[on_plane].min()), number, box, mask, here))
+    for distance, number, box, mask, here in sorted(found, key=lambda near: near[:2]):
+        parts = splitting.split_pieces(mask, here)
+        if distance <= reach and parts.max() > 1:
             return share_out(ledger, box, parts, [number])
     raise LabelsError("the line lies on no object, and between no pieces of one; draw it across one")
+
+
+def _around(ledger: Ledger, line: np.ndarray, plane: tuple[int, ...]) -> list[int]:
+    """Objects on a plane whose boxes meet that of a line; by their boxes, since there may be thousands."""
+    ledger.index.finish()
+    low, high = line.min(axis=0), line.max(axis=0)
+    corners = [(n, n) for n in plane] + list(zip(low, high))
+    return [
+        number
+        for number in ledger.index.numbers
+        if (box := ledger.index.box(number)) is not None
+        and all(side.start <= last and first < side.stop for side, (first, last) in zip(box, corners))
+    ]
 
 
 def share_out(ledger: Ledger, box: Box, parts: np.ndarray, numbers: list[int]) -> list[int]:
