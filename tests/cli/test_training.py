@@ -56,6 +56,7 @@ class Worse:
     seconds: float = 1.0
     folds: int = 0
     improved: bool = False
+    within_error: bool = True
     pictures: tuple = ()
     own: object = OwnScores()
 
@@ -73,6 +74,7 @@ def test_a_model_that_got_worse_is_saved_only_on_demand(keep, folders, unet, run
     ran = run(*arguments, *(["--keep-worse"] if keep else []))
     assert ran.code == 0
     assert "not better" in ran.out
+    assert ("the difference lies within its error" in ran.out) is not keep
     assert bool([info for info in list_models() if info.name == "mine"]) is keep
 
 
@@ -295,3 +297,14 @@ def test_bundled_models_cannot_be_hidden(folders, unet, run, tmp_path, monkeypat
         ran = run(*start, "--images", images, "--labels", labels, "--name", "nuclei-unet")
         assert ran.code == 2
         assert "is a bundled model" in ran.err[0] and len(ran.err) == 1
+
+
+def test_outlines_are_read_in_the_size_of_their_image(folders, unet, run):
+    images, labels = folders
+    (labels / "a.tif").unlink()
+    square = {"type": "Polygon", "coordinates": [[[-9, -9], [-5, -9], [-5, -5], [-9, -5]]]}
+    document = {"type": "Feature", "geometry": square, "properties": {}}
+    (labels / "a.geojson").write_text(json.dumps(document))
+    ran = run("finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "m")
+    assert ran.code == 2
+    assert "a.geojson: object 1 lies outside the image, whose size is Y 64, X 64" in ran.err[-1]
