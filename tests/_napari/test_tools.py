@@ -110,6 +110,10 @@ def test_a_click_selects_and_keys_act_on_what_is_selected(drawn, plane):
     assert "Object 3 deleted" in drawn.dock.status.text()
     drawn.undo()
     np.testing.assert_array_equal(drawn.pixels(), plane)
+    assert drawn.dock.status.text() == "The last edit was taken back."
+    drawn.hand.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    assert drawn.dock.status.text() == "The edit was done again."
+    assert not (drawn.pixels() == 3).any()
 
 
 def test_a_click_on_the_background_or_a_drag_select_nothing(drawn):
@@ -206,7 +210,7 @@ def test_a_line_through_the_gap_of_an_object_parts_its_pieces(open_dock, plane, 
     hand.drag(window.layer, (62, 20), (68, 20))
     after = window.pixels()
     assert (after[60:70, 30:44] == 5).all() and (after[60:70, 0:10] == 6).all()
-    assert "Object 5 is cut: Objects 5, 6" in window.dock.status.text()
+    assert "Object 5 is cut: objects 5, 6." in window.dock.status.text()
     # beside everything
     hand.drag(window.layer, (86, 20), (92, 20))
     assert "between no pieces of one" in window.dock.status.text()

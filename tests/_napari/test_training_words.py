@@ -64,6 +64,7 @@ def test_what_helps_is_said_only_where_something_was_forgotten_beyond_doubt():
     forgot = replace(RESULT, own=lost)
     assert "Rehearsal to 0.25 and" in words.forgetting(forgot, 0.0)
     assert "Rehearsal to 0.5 (it was 0.25) and" in words.forgetting(forgot, 0.25)
+    assert "press “…” beside Start from" in words.forgetting(forgot, 0.0)
     assert "Keep the old model" in words.forgetting(forgot, 0.5)
     for kept in (replace(lost, after=0.48), replace(lost, before=math.nan, gain_error=math.nan), OwnScores()):
         assert words.forgetting(replace(RESULT, own=kept), 0.0) == ""

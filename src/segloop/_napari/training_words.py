@@ -131,11 +131,12 @@ def forgetting(result: FinetuneResult, share: float) -> str:
     more = next((step for step in REHEARSALS if step > share), None)
     told = "It has forgotten some of the old kind of images"
     if more is None:
-        return f"{told}, though {share:.0%} of the training was rehearsal. Keep the old model for them: see Versions."
+        though = f"though {share:.0%} of the training was rehearsal"
+        return f"{told}, {though}. Keep the old model for them: it is under “…” beside Start from."
     so_far = f" (it was {share:g})" if share else ""
     return (
         f"{told}. If you need both, set Advanced settings ▸ Rehearsal to {more:g}{so_far} and fine-tune again, or go "
-        "back by Versions."
+        "back to an earlier version: press “…” beside Start from."
     )
 
 

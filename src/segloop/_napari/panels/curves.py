@@ -10,6 +10,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from segloop._napari.fields import column
+from segloop._napari.panels.epoch_axis import EpochAxis
 from segloop._napari.theme import colors as theme_colors
 
 HEIGHT = 110
@@ -49,7 +50,7 @@ class Curves(QWidget):
         layout.addWidget(self.score_plot)
 
     def _plot(self, title: str, help: str) -> tuple[pg.PlotWidget, pg.PlotDataItem]:
-        plot = pg.PlotWidget()
+        plot = pg.PlotWidget(axisItems={"bottom": EpochAxis()})
         plot.setFixedHeight(HEIGHT)
         plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         plot.setMouseEnabled(x=False, y=False)

@@ -9,6 +9,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from segloop._napari.fields import column
+from segloop._napari.panels.epoch_axis import EpochAxis
 from segloop._napari.theme import colors as theme_colors
 from segloop.versions import Version
 
@@ -48,7 +49,7 @@ class VersionCurves(QWidget):
             plot.setVisible(anything)
 
     def _plot(self, title: str, help: str) -> pg.PlotWidget:
-        plot = pg.PlotWidget()
+        plot = pg.PlotWidget(axisItems={"bottom": EpochAxis()})
         plot.setFixedHeight(HEIGHT)
         plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         plot.setMouseEnabled(x=False, y=False)

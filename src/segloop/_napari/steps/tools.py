@@ -8,7 +8,7 @@ from typing import Any
 import napari.layers
 import numpy as np
 
-from segloop._napari import editing, outlining, slices, splits
+from segloop._napari import editing, history, outlining, slices, splits
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.keys import KeyRing
 from segloop._napari.panels.tools import ToolGrid
@@ -34,6 +34,7 @@ class ToolStep(SelectingStep):
         super().__init__(grid, *args)
         self._target = 0
         self._split: splits.SeededSplit | None = None
+        self._undone: list[tuple[int, int]] = []
         self._pointing: dict[str, Pointing] = {
             "toggle_merging": Clicking(self.marks, self._on_merge_click),
             "toggle_cutting": Stroking(self.marks, self._on_cut),
@@ -51,6 +52,12 @@ class ToolStep(SelectingStep):
 
     def use(self, layer: napari.layers.Labels | None) -> None:
         """Give the tools to a layer, and to no other; None takes them away."""
+        if layer is not self.layer:
+            if self.layer is not None:
+                self.layer.events.set_data.disconnect(self._on_drawn)
+            if layer is not None:
+                self._undone = [history.key_of(item) for item in history.redo_items(layer)]
+                layer.events.set_data.connect(self._on_drawn)
         super().use(layer)
         self._keys.bind(layer)
 
@@ -176,6 +183,17 @@ class ToolStep(SelectingStep):
         """Do the last edit that was taken back again."""
         self.layer.redo()
 
+    @guarded
+    def _on_drawn(self, event: Any = None) -> None:
+        """Let what was said of an edit not stand when it is taken back, by the button or by napari's own key."""
+        undone = [history.key_of(item) for item in history.redo_items(self.layer)]
+        before, self._undone = self._undone, undone
+        done = history.undo_items(self.layer)
+        if len(undone) > len(before):
+            self.say("The last edit was taken back.")
+        elif before and undone == before[:-1] and done and history.key_of(done[-1]) == before[-1]:
+            self.say("The edit was done again.")
+
     # classes
 
     def class_names(self) -> list[str]:
@@ -297,7 +315,7 @@ class ToolStep(SelectingStep):
         plane = self._plane()
         numbers = splits.split_by_line(self.ledger, line[:, -2:], plane, self._within())
         self.layer.selected_label = numbers[0]
-        self.say(f"Object {numbers[0]} is cut: {_named(numbers)}.")
+        self.say(f"Object {numbers[0]} is cut: {_named(numbers).lower()}.")
 
     @guarded
     def _on_outline(self, line: np.ndarray) -> None:
@@ -319,7 +337,7 @@ class ToolStep(SelectingStep):
             self.say(f"Object {click.number}: click in its other parts.")
         else:
             numbers = split.add(click.position)
-            self.say(f"Object {numbers[0]} is split: {_named(numbers)}.")
+            self.say(f"Object {numbers[0]} is split: {_named(numbers).lower()}.")
         points = np.array([seed[-2:] for seed in split.seeds], float)
         self.marks.show(self.layer, points, NO_POINTS)
         self.layer.selected_label = split.numbers[0]
