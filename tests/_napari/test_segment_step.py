@@ -274,17 +274,18 @@ def test_the_window_stays_alive_during_a_run(qtbot, dock, large):
     viewer.add_image(large)
     # what napari imports and compiles for the first Labels layer of a process
     viewer.layers.remove(viewer.add_labels(np.zeros((8, 8), np.uint16)))
-    # of the processor: the clock depends on what else the computer is doing
-    beats: list[float] = []
+    # of the processor, and by the clock: that depends on what else the computer is doing, but sees waiting too
+    beats: list[tuple[float, float]] = []
     timer = QTimer()
-    timer.timeout.connect(lambda: beats.append(time.thread_time()))
+    timer.timeout.connect(lambda: beats.append((time.thread_time(), time.perf_counter())))
     timer.start(10)
     press(qtbot, dock.segment.run)
     qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
     qtbot.wait(50)
     timer.stop()
     assert len(results(dock)) == 1 and len(beats) > 20
-    assert np.diff(beats).max() < 0.15
+    longest = np.diff(beats, axis=0).max(axis=0)
+    assert longest[0] < 0.15 and longest[1] < 2.0
 
 
 def test_models_made_elsewhere_appear_when_the_list_is_opened(qtbot, dock, untrained):
