@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from qtpy.QtCore import Qt
 
 from segloop import store
 from segloop._napari import prompt_work
-from segloop._napari.channels import stack_of
+from segloop._napari.channels import channel_layers, stack_of
 from segloop._napari.session import Origin
 from segloop.corrections import TrainingSet
 
@@ -115,13 +116,11 @@ def test_layers_that_lie_on_each_other_are_learned_and_seen_as_channels(qtbot, d
 def test_channels_of_one_layer_are_learned_and_seen(qtbot, dock, errors, stained):
     dock._viewer.add_image(np.stack(stained), name="cells", axis_labels=("c", "y", "x"))
     assert not dock.segment.layers_field.isVisibleTo(dock.segment)
-    dock.segment.channel.setCurrentIndex(1)
-    dock.segment.channel._on_activated()
     run(qtbot, dock)
     assert dock.session.origins[results(dock)[0]].channel == 0
     correct_and_learn(qtbot, dock, stained, "both")
-    dock.segment.channel.setCurrentIndex(0)
-    dock.segment.channel._on_activated()
+    # what the new model sees, without a choice
+    assert dock.segment.channel.currentText() == "All"
     run(qtbot, dock)
     second = results(dock)[-1]
     assert dock.session.origins[second].model == "both" and dock.session.origins[second].channel == -1
@@ -179,6 +178,21 @@ def test_layers_that_are_no_channels_are_not_offered(dock, blobs, other):
     assert not dock.segment.layers_field.isVisibleTo(dock.segment)
 
 
+def test_layers_that_napari_split_are_offered_as_channels(dock, stained):
+    """The first of them is in colour and hides what lies below; a grey image there is none of them."""
+    viewer = dock._viewer
+    viewer.add_image(stained[0], name="another field")
+    first = viewer.add_image(np.stack(stained), channel_axis=0, name=["dapi", "gfp"])
+    second = viewer.add_image(np.stack(stained), channel_axis=0, name=["red", "far red"])
+    for layers in (first, second):
+        for layer in layers:
+            viewer.layers.selection.active = layer
+            assert dock.segment.layers_field.isVisibleTo(dock.segment)
+            assert channel_layers(layer, viewer.layers, dock.session) == tuple(layers)
+    viewer.layers.selection.active = viewer.layers["another field"]
+    assert not dock.segment.layers_field.isVisibleTo(dock.segment)
+
+
 def test_images_of_several_channels_have_a_training_set_of_their_own(dock, stained):
     from segloop.image import Image
 
@@ -196,6 +210,12 @@ def test_images_of_several_channels_have_a_training_set_of_their_own(dock, stain
     session.choose_training_folder("semantic", many)
     assert session.training_folder("semantic", classes, 2) == many
     assert session.training_folder("semantic", classes) == usual
+    # labels from elsewhere name no classes, but their image has one channel all the same
+    assert session.training_folder("semantic") == many
+    assert session.training_folder("semantic", (), 1) == usual
+    shutil.rmtree(usual)
+    shutil.copytree(many, usual)
+    assert session.training_folder("semantic", (), 1) == usual.with_name(f"{usual.name}-1-channel")
 
 
 def test_boxes_are_filled_from_the_channels_that_were_seen(qtbot, dock, stained, monkeypatch):

@@ -144,18 +144,20 @@ class Session:
         """Return what is known of a model, or None."""
         return next((info for info in self.models if info.name == name), None)
 
-    def training_folder(self, task: str, classes: tuple[str, ...] = (), channels: int = 1) -> Path:
+    def training_folder(self, task: str, classes: tuple[str, ...] = (), channels: int | None = None) -> Path:
         """Folder of the training set for a task; one for each, since a set holds either objects or classes.
 
         A set holds one choice of classes: where it holds others than ``classes``, it is the usual one if that fits,
         else one named after them. Labels from elsewhere, which name no classes, fit into any. Images of several
-        ``channels`` that are no colours are not put among others: no model could learn both.
+        ``channels`` that are no colours are not put among others: no model could learn both. Without classes and
+        channels, it is the one that was chosen last, whatever it holds.
         """
         sets = store.home() / "training_sets"
         usual = sets / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
         chosen = self._folders.get(task, usual)
-        if not classes and channels == 1:
+        if not classes and channels is None:
             return chosen
+        channels = channels or 1
         words = "-".join(re.sub(r"\W+", "-", name.lower()).strip("-") for name in classes)
         own = sets / f"{DEFAULT_SET}-{words}"[:120] if words else usual
         folders = [chosen, usual]
@@ -164,6 +166,8 @@ class Session:
             suffix = f"-{channels}-channels"
             own = own.with_name(own.name + suffix)
             folders = [*filter(is_training_set, folders), usual.with_name(usual.name + suffix)]
+        elif not words:
+            own = usual.with_name(f"{usual.name}-1-channel")
         return next((folder for folder in folders if self._can_hold(folder, task, classes, channels)), own)
 
     def choose_training_folder(self, task: str, folder: Path) -> None:
