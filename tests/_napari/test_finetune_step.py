@@ -245,6 +245,8 @@ def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, ope
     assert again.finetune.result.text() == f"{told} Saved as better."
     assert list(again.finetune.curves.loss_curve.getData()[0]) == [1]
     assert again.finetune.base.current() == "better" and not errors
+    # its events are no news
+    assert "Learning from" not in again.status.text()
 
 
 def test_the_last_result_is_offered_when_napari_was_started_again(qtbot, ready, open_dock, monkeypatch, errors):

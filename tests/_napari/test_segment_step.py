@@ -70,6 +70,37 @@ def test_one_click_from_image_to_labels(qtbot, dock, blobs):
     assert result.metadata["segloop"]["model"]["name"] == "fresh"
 
 
+def test_the_image_chosen_stays_chosen_whichever_layer_is_active(qtbot, dock, blobs):
+    viewer = dock._viewer
+    cells = viewer.add_image(blobs, name="cells")
+    other = viewer.add_image(blobs, name="other")
+    dapi = viewer.add_image(blobs, name="dapi")
+    assert dock.segment_step.image is dapi
+    dock.segment.image.setCurrentIndex(dock.segment.image.items().index(cells))
+    dock.segment.image.activated.emit(dock.segment.image.currentIndex())
+    assert dock.segment_step.image is cells and viewer.layers.selection.active is dapi
+    run(qtbot, dock)
+    (result,) = results(dock)
+    assert result.name == "cells – fresh" and dock.segment_step.image is cells
+    dapi.name = "renamed"
+    assert dock.segment_step.image is cells
+    # napari selects a neighbour then
+    viewer.layers.selection.active = dapi
+    viewer.layers.selection.active = result
+    dock.segment.image.setCurrentIndex(dock.segment.image.items().index(cells))
+    dock.segment.image.activated.emit(dock.segment.image.currentIndex())
+    viewer.layers.selection.active = result
+    viewer.layers.remove_selected()
+    assert viewer.layers.selection.active is dapi
+    assert dock.segment_step.image is cells
+    # a person does
+    qtbot.wait(50)
+    viewer.layers.selection.active = other
+    assert dock.segment_step.image is other
+    viewer.layers.remove(other)
+    assert dock.segment_step.image in (cells, dapi)
+
+
 def test_the_same_run_replaces_its_own_result_but_never_an_edit(qtbot, dock, blobs):
     dock._viewer.add_image(blobs)
     run(qtbot, dock)

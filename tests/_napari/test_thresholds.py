@@ -229,3 +229,59 @@ def test_edits_after_the_dock_was_closed(segmented, qtbot, errors):
     regions.add_rectangles(np.array([[0, 0], [9, 9]]))
     assert np.array_equal(layer.data, first)
     assert layer in viewer.layers and errors == []
+
+
+@pytest.mark.gui
+def test_sliders_say_whose_they_are(segmented, qtbot):
+    layer = segmented.correct_step.labels
+    assert segmented.thresholds.heading.text() == f"What is shown of “{layer.name}”"
+    layer.name = "mine"
+    assert segmented.thresholds.heading.text() == "What is shown of “mine”"
+
+
+@pytest.mark.gui
+def test_a_dock_that_is_opened_again_knows_the_results(segmented, qtbot, errors):
+    viewer, layer = segmented._viewer, segmented.correct_step.labels
+    press(qtbot, segmented.thresholds.score, Qt.Key.Key_Right, 10)
+    settle(qtbot, segmented)
+    shown, places = segmented.thresholds.count.text(), segmented.thresholds.values()
+    segmented.review_step.vouch((), slice(0, 20), slice(0, 20))
+    share, regions = segmented.correct.share.value(), segmented.session.region_layer(layer)
+    kept = int(layer.features["index"].iloc[-1])
+    with qtbot.waitSignal(segmented.destroyed):
+        segmented.parentWidget().destroyOnClose()
+    # while there is no dock
+    rows, columns = np.nonzero(layer.data == kept)
+    layer.data_setitem((rows[:3], columns[:3]), 0)
+    edited = layer.data == kept
+
+    _, again = viewer.window.add_plugin_dock_widget("napari-segloop", "SegLoop")
+    qtbot.waitUntil(lambda: again.segment.form is not None, timeout=PATIENCE)
+    assert again.correct_step.labels is layer and again.correct_step.origin.classes == ("nucleus",)
+    assert not again.thresholds.isHidden() and again.without_thresholds.isHidden()
+    assert again.thresholds.values() == places and again.thresholds.count.text() == shown
+    assert again.candidate_tools.pick.isEnabled() and again.candidate_tools.overlaps.isEnabled()
+    assert again.session.region_layer(layer) is regions
+    press(qtbot, again.thresholds.score, Qt.Key.Key_Home)
+    settle(qtbot, again)
+    assert again.thresholds.count.text() != shown and np.array_equal(layer.data == kept, edited)
+    press(qtbot, again.thresholds.score, Qt.Key.Key_End)
+    settle(qtbot, again)
+    # all are hidden but the one that a person edited, and those in the region
+    assert np.array_equal(layer.data == kept, edited)
+    regions.add_rectangles(np.array([[0, 0], [99, 99]]))
+    qtbot.waitUntil(lambda: again.correct.share.value() != share, timeout=PATIENCE)
+    qtbot.mouseClick(again.segment.run, LEFT)
+    qtbot.waitUntil(lambda: again.segment_step.job is None, timeout=PATIENCE)
+    assert not layer.visible and len(again.session.live) == 2 and errors == []
+
+
+@pytest.mark.gui
+def test_tools_that_need_candidates_say_why_they_cannot_be_used(segmented):
+    viewer, tools = segmented._viewer, segmented.candidate_tools
+    assert "outlined" in tools.pick.toolTip()
+    viewer.add_labels(np.zeros((512, 512), np.uint8), name="elsewhere")
+    assert not tools.pick.isEnabled() and not tools.overlaps.isEnabled()
+    assert "not known" in tools.pick.toolTip() and "not known" in tools.overlaps.toolTip()
+    viewer.layers.selection.active = next(iter(segmented.session.live))
+    assert "outlined" in tools.pick.toolTip()

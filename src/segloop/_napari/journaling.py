@@ -171,6 +171,8 @@ class JournalStep(Step):
 
     def _take_up(self, layer: napari.layers.Labels) -> Followed:
         followed = Followed(Touch(layer), origin=self.session.origins.get(layer))
+        # what was reviewed before a closed dock was opened again is no news
+        followed.review = describe_review(self.session, layer)
         left = layer.metadata.pop(LEFT, None)
         if left is not None:
             # a dock that was closed while napari went on has kept a journal, which ends where that dock did

@@ -14,7 +14,7 @@ from segloop._napari.dock import Dock
 from segloop._napari.jobs import Job, explain
 from segloop._napari.journal_marks import ImageMarks
 from segloop._napari.journaling import JournalStep
-from segloop._napari.session import Session
+from segloop._napari.session import new_session
 from segloop._napari.steps.adding import AddingStep
 from segloop._napari.steps.candidates import ThresholdStep
 from segloop._napari.steps.channels import ChannelStep
@@ -56,7 +56,7 @@ class SegloopDock(Dock):
         super().__init__()
         # napari may hand over a proxy whose layers are proxies too, and no two of them the same object
         self._viewer = viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.session = Session()
+        self.session = new_session(viewer)
         self._watch = LayerWatch(viewer)
         keep_room(viewer)
         given: tuple[Any, ...] = (self.session, viewer, self._watch, self)
@@ -109,6 +109,9 @@ class SegloopDock(Dock):
             step.said.connect(self.show_status)
         self._watch.layers_changed.connect(self._on_layers)
         self._layers = len(viewer.layers)
+        if self.session.origins:
+            # steps that were not there yet when those before them took up what a closed dock knew
+            self._watch.layers_changed.emit()
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         steps = (

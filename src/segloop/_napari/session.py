@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
@@ -30,6 +31,12 @@ TRAINING_SET_FILE = "training_set.json"
 
 Stack = tuple[weakref.ref[Image], ...]
 """Image layers that are seen together, as the channels of one image."""
+
+SHARED = (
+    *("_model", "_folders", "filled_sets", "axes", "stacks", "learns_all_channels", "origins", "regions"),
+    *("wholly_reviewed", "reviewed_last", "live", "live_classes", "live_parts", "scores", "scribbles"),
+)
+"""What the sessions of docks that are opened one after the other in a viewer have in common."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,14 @@ class Origin:
 
 
 class Session:
-    """All state of the loop. Slots of its signals run in the thread that sets it: the main thread."""
+    """All state of the loop. Slots of its signals run in the thread that sets it: the main thread.
+
+    Parameters
+    ----------
+    earlier : Session, optional
+        That of a dock of the same viewer that was closed. What it knows of layers, and what was chosen, is shared; who
+        listened to it is not, nor what followed a layer's edits for the dock: ledgers are written anew.
+    """
 
     models_changed = Signal()
     model_changed = Signal(str)
@@ -82,7 +96,7 @@ class Session:
     # what was drawn past a layer's undo, by thresholds: the layer, and a tuple of Redrawn
     redrawn = Signal(object, object)
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Session | None = None) -> None:
         self.models: tuple[ModelInfo, ...] = ()
         self._model = ""
         self._folders: dict[str, Path] = {}
@@ -113,6 +127,9 @@ class Session:
         self.scribbles: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet
         self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
+        if earlier is not None:
+            for name in SHARED:
+                setattr(self, name, getattr(earlier, name))
 
     def reload_models(self) -> None:
         """Read the list of models from disk, those that can be read; keep the one chosen if it is still there."""
@@ -223,6 +240,15 @@ class Session:
         """Return the Shapes layer with the reviewed regions of ``labels``, if there is one."""
         reference = self.regions.get(labels)
         return reference() if reference is not None else None
+
+
+_newest: weakref.WeakKeyDictionary[napari.Viewer, Session] = weakref.WeakKeyDictionary()
+
+
+def new_session(viewer: napari.Viewer) -> Session:
+    """Return a session for a dock that is opened: what docks closed before knew of the viewer's layers, it knows."""
+    _newest[viewer] = session = Session(_newest.get(viewer))
+    return session
 
 
 def training_sets() -> list[Path]:

@@ -9,6 +9,16 @@ from segloop._napari.fields import SPACING, button, column
 from segloop._napari.panels.progress import ProgressRow
 from segloop._napari.panels.sliders import STEPS, Place, SliderPanel, Threshold
 
+NOT_KEPT = (
+    "Not for these labels: what a model found beyond them is not known.\n"
+    "It is kept in this window for results of models of objects; segment the image to have it."
+)
+PICK = (
+    "Point at the image: what the model found but did not show is outlined. Click to add it.\n"
+    "Click an object of the model to remove it. Each click is one step of undo.\nKey: Q"
+)
+OVERLAPS = "Outline the parts of objects that lie under others. They are exported to COCO JSON."
+
 Places = tuple[float, float, int, float]
 """Where thresholds are: score, overlap, smallest area, outline."""
 
@@ -66,19 +76,12 @@ class CandidateTools(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pick = button(
-            "Accept / reject",
-            "Point at the image: what the model found but did not show is outlined. Click to add it.\n"
-            "Click an object of the model to remove it. Each click is one step of undo.\nKey: Q",
-        )
+        self.pick = button("Accept / reject", PICK)
         self.prompt = button(
             "Box …",
             "Draw a box around an object, or click on it: the model fills in its outline.\nKey: R",
         )
-        self.overlaps = button(
-            "Overlaps",
-            "Outline the parts of objects that lie under others. They are exported to COCO JSON.",
-        )
+        self.overlaps = button("Overlaps", OVERLAPS)
         self.progress = ProgressRow("Cancel", "Stop looking at the part of the image on screen.")
         layout = column(self, margin=0)
         self._buttons = QWidget()
@@ -119,6 +122,7 @@ class CandidateTools(QWidget):
 
     def show_ready(self, candidates: bool, prompts: bool) -> None:
         """Allow what there are candidates for, and boxes where a model can fill them."""
-        self.pick.setEnabled(candidates)
-        self.overlaps.setEnabled(candidates)
+        for tool, help in ((self.pick, PICK), (self.overlaps, OVERLAPS)):
+            tool.setEnabled(candidates)
+            tool.setToolTip(help if candidates else NOT_KEPT)
         self.prompt.setEnabled(prompts)

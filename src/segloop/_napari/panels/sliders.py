@@ -61,7 +61,8 @@ class SliderPanel(QWidget):
         self.count = TextLabel()
         self.reset = button("Reset", f"Show what the run showed. What you {yours} stays.")
         layout = column(self, margin=0)
-        layout.addWidget(heading("What is shown"))
+        self.heading = heading("What is shown")
+        layout.addWidget(self.heading)
         for threshold, slider, text in zip(thresholds, self.sliders, self._texts):
             text.setFixedWidth(52)
             text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -79,6 +80,10 @@ class SliderPanel(QWidget):
     def emit_moved(self) -> None:
         """Say that a slider was moved."""
         raise NotImplementedError
+
+    def show_layer(self, name: str) -> None:
+        """Say whose sliders these are."""
+        self.heading.show_text(f"What is shown of “{name}”")
 
     def show_count(self, text: str) -> None:
         """Say how much is shown."""

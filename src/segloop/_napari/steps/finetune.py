@@ -51,6 +51,7 @@ class FinetuneStep(Step):
         self._stop = threading.Event()
         self._undecided: work.Finetuned | None = None
         self._notices: list[str] = []
+        self._is_news = True
         self._interrupted: TrainingFolder | None = None
         self._last: TrainingFolder | None = None
         self._next_plot = timer(self, BETWEEN_PLOTS, self.prepare_plots)
@@ -155,6 +156,7 @@ class FinetuneStep(Step):
             raise FileError("there is no training set to learn from; add a corrected image to it first")
         self.discard()
         self.say(f"Fine-tuning {base.name}. You can go on working.")
+        self._is_news = True
         self._begin(name, settings, partial(work.finetune_model, base.path, folder, name, settings))
 
     def _begin(self, name: str, settings: FinetuneSettings, training: Callable[..., work.Events]) -> None:
@@ -242,7 +244,9 @@ class FinetuneStep(Step):
         # first: what it learns from is not counted beside its start, which would be felt
         self.material.lock()
         self.material.go_on_from(self._base_of(order.base), order.name)
-        if not training.is_settled:
+        # of one that ended, and was decided on, the events are told again to draw them
+        self._is_news = not training.is_settled
+        if self._is_news:
             self.say(f"Training {order.name}. You can go on working.")
         self._begin(order.name, order.settings, partial(work.follow_training, training))
 
@@ -267,9 +271,10 @@ class FinetuneStep(Step):
             case TrainingStarted(train_regions=train, validation_regions=held):
                 self._clock.start()
                 self._show_progress()
-                regions = f"{train} region{'s' * (train != 1)}"
-                kept_out = f"; {held} kept out to score the model" if held else ""
-                self.say(f"Learning from {regions}{kept_out}. You can go on working.")
+                if self._is_news:
+                    regions = f"{train} region{'s' * (train != 1)}"
+                    kept_out = f"; {held} kept out to score the model" if held else ""
+                    self.say(f"Learning from {regions}{kept_out}. You can go on working.")
             case CrossValidating(fold=fold, folds=folds):
                 self._clock.stop()
                 self.panel.progress.advance(fold, folds + 1, f"Cross-validating, {fold} of {folds}")

@@ -7,9 +7,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import napari.layers
 import numpy as np
-from qtpy.QtWidgets import QWidget
 
 from segloop._napari import features
+from segloop._napari.panels.sliders import SliderPanel
 from segloop._napari.redrawn import Redrawn
 from segloop._napari.reviewed import region_mask
 from segloop._napari.steps.step import Step, guarded, timer
@@ -60,7 +60,7 @@ class LiveStep(Step, Generic[Kind]):
 
     Parameters
     ----------
-    panel : QWidget
+    panel : SliderPanel
         The sliders; hidden where there is nothing for them to act on.
     joined : mapping
         The layers that they can act on, with what they act by.
@@ -68,7 +68,7 @@ class LiveStep(Step, Generic[Kind]):
         As for ``Step``.
     """
 
-    def __init__(self, panel: QWidget, joined: Mapping[napari.layers.Labels, Kind], *args: Any) -> None:
+    def __init__(self, panel: SliderPanel, joined: Mapping[napari.layers.Labels, Kind], *args: Any) -> None:
         super().__init__(*args)
         self._panel, self._joined = panel, joined
         self._layer: napari.layers.Labels | None = None
@@ -114,7 +114,8 @@ class LiveStep(Step, Generic[Kind]):
         self._layer = layer
         live = self.live
         self._panel.setVisible(live is not None)
-        if live is not None:
+        if layer is not None and live is not None:
+            self._panel.show_layer(layer.name)
             self.show_live(live)
 
     def prepare(self, live: Kind) -> None:

@@ -46,6 +46,10 @@ class ReviewStep(Step):
         panel.add_requested.connect(self.add_to_training_set)
         self.watch.layers_changed.connect(self._on_regions)
         self.session.training_set_changed.connect(self._show_folder)
+        # of a dock that was closed
+        for reference in self.session.regions.values():
+            if (regions := reference()) is not None:
+                regions.events.data.connect(self._on_regions)
         self.refresh()
 
     def on_ready(self) -> None:

@@ -18,7 +18,7 @@ from segloop._napari.layers import Placement, choose_level, guess_layer_axes, le
 from segloop._napari.panels.segment import ALL_CHANNELS, SegmentPanel
 from segloop._napari.preview import Preview
 from segloop._napari.results import Run, deliver
-from segloop._napari.steps.step import Step, guarded
+from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, ModelError, SettingsError
 from segloop.events import Event, LabelsDone, Notice, SegmentStarted, TileDone
 from segloop.image import check_axes
@@ -38,6 +38,8 @@ class SegmentStep(Step):
         self._preview: Preview | None = None
         self._notices: list[str] = []
         self._channel = ALL_CHANNELS
+        self._layers = len(self.viewer.layers)
+        self._removed = timer(self, 0, lambda: None)
         panel.image_chosen.connect(self._on_image)
         panel.axes_edited.connect(self._on_axes)
         panel.channel_chosen.connect(self._on_channel)
@@ -69,18 +71,27 @@ class SegmentStep(Step):
 
     @guarded
     def _on_layers(self) -> None:
-        images = self.watch.of_type(napari.layers.Image)
-        active = self.watch.active
+        # what was chosen stays: layers also come, go and are renamed while another image is the active one
         before = self.image
-        current = active if isinstance(active, napari.layers.Image) else before
-        self.panel.image.show_items(images, [layer.name for layer in images], current)
-        if self.image is not before or self.image is None:
-            self._show_image()
+        is_there = before is not None and before in self.watch
+        if is_there and len(self.viewer.layers) < self._layers:
+            self._removed.start()
+        self._layers = len(self.viewer.layers)
+        self._offer_images(before if is_there else self.watch.active)
 
     @guarded
     def _on_active(self, layer: Any) -> None:
+        # in place of a layer that was removed napari selects another one, and not the person
+        if self._removed.isActive():
+            return
         if isinstance(layer, napari.layers.Image) and layer is not self.image and layer in self.watch:
-            self._on_layers()
+            self._offer_images(layer)
+
+    def _offer_images(self, current: Any) -> None:
+        images, before = self.watch.of_type(napari.layers.Image), self.image
+        self.panel.image.show_items(images, [layer.name for layer in images], current)
+        if self.image is not before or self.image is None:
+            self._show_image()
 
     def _on_image(self, _: Any) -> None:
         self._show_image()
