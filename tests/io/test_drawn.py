@@ -131,7 +131,7 @@ def test_zips_of_something_else(tmp_path):
     path.write_bytes(b"PK")
     with pytest.raises(FileError, match="damaged"):
         read_labels(path)
-    with pytest.raises(FileError, match=r"1 ROIs, but none is an area: lines, points and texts"):
+    with pytest.raises(FileError, match=r"1 ROI, but no area: lines, points and texts"):
         read_labels(write_rois(path, roi_of(POLYGON, roitype=roifile.ROI_TYPE.POINT)))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.roi", b"Iout and then nothing")

@@ -122,9 +122,8 @@ def read(path: Path) -> Drawing:
         rois = [ImagejRoi.frombytes(content) for content in contents.values()]
         drawn = [Drawn(rings, _position(roi), _number(roi.name), _slice(roi)) for roi in rois for rings in _areas(roi)]
     if rois and not drawn:
-        raise FileError(
-            f"{path} holds {len(rois)} ROIs, but none is an area: lines, points and texts outline no object"
-        )
+        held = f"{len(rois)} ROI{'s' * (len(rois) > 1)}"
+        raise FileError(f"{path} holds {held}, but no area: lines, points and texts outline no object")
     return Drawing(drawn)
 
 
