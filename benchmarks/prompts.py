@@ -7,7 +7,8 @@ Each reference object is prompted twice: by its box, each side moved by up to a 
 seeded), and by a click on a pixel of it, drawn from its inner half. The mask is compared with the reference by IoU.
 Features are computed before, once per image. ``nuclei`` is the held-out fold of ``nuclei_dsb2018``; of
 ``em_drosophila_vnc``, whose labels are classes, objects are the connected pieces of mitochondria. ``--half odd`` takes
-every second image only, beginning with the second. Times are of the processor, in this process.
+every second image only, beginning with the second. ``background_nothing`` is the share of clicks on background, a dozen
+an image and more than five pixels from any object, that give nothing. Times are of the processor, in this process.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ JITTER = 0.1
 
 CLASS_OF_OBJECTS = {"em_drosophila_vnc": 3}
 """Of folders whose labels are classes: the one of which connected pieces are objects."""
+
+CLICKS_ON_BACKGROUND, FAR = 12, 5.0
+"""Of each image, and how many pixels they are from any object."""
 
 LEAST_AREA = 100
 """Smaller pieces of a class are left out."""
@@ -78,7 +82,7 @@ def pieces(item: Annotated, number: int) -> Annotated:
 def measure(data: Path, folder: str, name: str, half: str, most: int) -> dict[str, object]:
     """Prompt the objects of a set of images, up to ``most`` of each image (seeded)."""
     model = segloop.load_model(name)
-    boxes, clicks, looks = Scores(), Scores(), []
+    boxes, clicks, looks, nothing = Scores(), Scores(), [], []
     items = read_set(data, folder, 0)[HALVES[half]]
     for place, item in enumerate(items):
         rng = np.random.default_rng(place)
@@ -107,12 +111,17 @@ def measure(data: Path, folder: str, name: str, half: str, most: int) -> dict[st
             mask, _ = prompter.fill_at(0, row + rows.start, column + columns.start)
             clicks.seconds.append(time.process_time() - start)
             clicks.iou.append(iou(mask, rows, columns, inside, labels.shape))
+        far = np.argwhere(ndimage.distance_transform_edt(labels == 0) > FAR)
+        for row, column in far[rng.integers(len(far), size=CLICKS_ON_BACKGROUND)] if len(far) else ():
+            nothing.append(not prompter.fill_at(0, row, column)[0].inside.any())
     return {
         "images of": folder,
         "model": f"{model.spec.name} {model.spec.version}",
         "images": len(items),
         "box": boxes.summary(),
         "click": clicks.summary(),
+        "background_clicks": len(nothing),
+        "background_nothing": round(float(np.mean(nothing)), 3),
         "features_s_per_megapixel": round(float(np.median(looks)), 2),
         "features_s_per_megapixel_at_most": round(max(looks), 2),
     }

@@ -129,6 +129,15 @@ def test_a_click_where_nothing_was_found_is_guessed_about(model, image, monkeypa
     assert np.median(agreed) > 0.6, agreed
 
 
+def test_a_click_on_background_gives_nothing(model, image):
+    """Mostly: what a mask head makes of noise is now and then sure and steep."""
+    prompter = Prompter(model, image, SegmentSettings())
+    far = np.argwhere(ndimage.distance_transform_edt(np.asarray(load_reference("large-nuclei").data) == 0) > 5)
+    clicks = far[np.random.default_rng(0).choice(len(far), 20, replace=False)]
+    invented = [bool(prompter.fill_at(0, *click)[0].inside.any()) for click in clicks]
+    assert np.mean(invented) < 0.25, invented
+
+
 def test_what_was_not_used_for_longest_is_forgotten(model, image, monkeypatch):
     monkeypatch.setattr("segloop.looks.KEPT_BYTES", 1)
     prompter = Prompter(model, image, SegmentSettings(tile=128))

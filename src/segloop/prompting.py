@@ -41,6 +41,12 @@ LARGEST_SHARE = 0.25
 SIDES = (0.6, 0.85, 1.2, 1.7, 2.4)
 """Sides of boxes that are tried about a click where nothing was found, in typical diameters at each scale."""
 
+LEAST_CERTAINTY = 0.72
+"""A guess about a click is given if a mask of its box, at the scale at which it is surest, has this IoU by itself …"""
+
+LEAST_EDGE = 1.05
+"""… and the image is so many times as steep along its outline as around; else there is nothing at the click."""
+
 EDGE_MARGIN = 0.1
 """Width of what is looked at around a mask, in sides of a square of its area; a quarter of it is smoothed over."""
 
@@ -139,7 +145,8 @@ class Prompter:
 
         The best object that the model sees there, however unsure it is, gives the box: at the finest scale at which it
         sees any. Where it sees none, squares of several sides are fitted to what is found inside; of their masks that
-        is taken which is sure and whose outline runs where the image is steep. ``outline`` as for :meth:`fill`.
+        is taken which is sure and whose outline runs where the image is steep, if both hold enough: on background it
+        gives nothing, mostly. ``outline`` as for :meth:`fill`.
 
         Returns
         -------
@@ -158,7 +165,9 @@ class Prompter:
         for box in self._guesses(plane, point):
             mask = self._filled(plane, box, 1, outline)
             if mask is not None and _holds(mask, row, column):
-                return mask, 1
+                if self._is_believed(plane, box, mask):
+                    return mask, 1
+                break
         nothing = Area(plane, slice(int(row), int(row) + 1), slice(int(column), int(column) + 1))
         return Mask(nothing, np.zeros((1, 1), bool)), 1
 
@@ -186,6 +195,11 @@ class Prompter:
                     if _holds(mask, point[1], point[0]) and not self._is_surroundings(box):
                         guesses.append((_certainty(own) ** 2 * self._edge(mask), box))
         return [box for _, box in sorted(guesses, key=lambda guess: -guess[0])]
+
+    def _is_believed(self, plane: int, box: np.ndarray, mask: Mask) -> bool:
+        """Whether a guess is more than what is made of any background."""
+        sure = max(_certainty(look.fill(plane, box[None], np.ones(1, np.int64))[0]) for look in self._looks)
+        return sure >= LEAST_CERTAINTY and self._edge(mask) >= LEAST_EDGE
 
     def _edge(self, mask: Mask) -> float:
         """How steep the image is along the outline of a mask, relative to all of its surroundings."""
