@@ -15,6 +15,10 @@ class ImageError(SegloopError, ValueError):
     """An image or its axes cannot be used: wrong letters, no pixels, wrong channel count."""
 
 
+class ChannelError(ImageError):
+    """An image has more channels than a model takes, which one of them may suit."""
+
+
 class LabelsError(SegloopError, ValueError):
     """A label image cannot be used: not integers, negative, or of another shape than its image."""
 

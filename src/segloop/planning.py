@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segloop.errors import ImageError, SettingsError
+from segloop.errors import ChannelError, ImageError, SettingsError
 from segloop.image import SMALLEST_SIDE, Image
 from segloop.models.protocol import ModelSpec
 from segloop.normalize import Statistics
@@ -131,7 +131,8 @@ def network_image(image: Image, spec: ModelSpec, channel: int | None) -> Image:
     Raises
     ------
     ImageError
-        If the image has no axes, is too small, or has not the channels that the model takes.
+        If the image has no axes, is too small, or has not the channels that the model takes (:class:`ChannelError` if
+        one of them would do).
     """
     if not isinstance(image, Image):
         array = np.asarray(image)
@@ -154,7 +155,7 @@ def network_image(image: Image, spec: ModelSpec, channel: int | None) -> Image:
         has = f"{image.channels} channel{'s' * (image.channels > 1)}"
         fewer = image.channels < spec.channels and not spec.repeat_grey
         remedy = "give it an image with all of them" if fewer else "choose one of its channels"
-        raise ImageError(
+        raise (ImageError if fewer else ChannelError)(
             f"the image has {has}, but the model {spec.name!r} takes {wanted}; {remedy}, or correct the axes"
         )
     return image

@@ -178,6 +178,12 @@ def test_one_channel_of_many(qtbot, dock, blobs):
     dock._viewer.add_image(np.stack([blobs, 255 - blobs]), axis_labels=("c", "y", "x"))
     assert dock.segment.axes.text() == "CYX"
     assert not dock.segment.channel_field.isHidden()
+    # a channel that the model can see is chosen, and said
+    assert dock.segment.channel.currentText() == "Channel 0"
+    assert "The model sees one channel: now channel 0." in dock.segment.size_text.text()
+    dock.segment.channel.setCurrentIndex(0)
+    dock.segment.channel.activated.emit(0)
+    assert "The model sees one channel" not in dock.segment.size_text.text()
     run(qtbot, dock)
     assert results(dock) == []
     assert "2 channels" in dock.status.text()

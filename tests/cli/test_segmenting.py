@@ -178,6 +178,7 @@ GREY = np.zeros((32, 40), np.uint8)
         ("a.tif", np.full((32, 40), np.nan, np.float32), [], "NaN"),
         ("a.tif", np.ones((1, 1), np.uint8), [], "1 × 1 pixels; expected at least 8 × 8"),
         ("a.png", np.zeros((32, 40, 3), np.uint8), [], "the image has 3 channels, but the model 'small-unet' takes 1"),
+        ("a.png", np.zeros((32, 40, 3), np.uint8), [], "choose one of its channels, or correct the axes: --channel N"),
         ("a.tif", np.zeros((32, 40), np.complex64), [], "complex64"),
         ("a.tif", GREY, ["--channel", "3"], "channel 3 does not exist"),
         ("a.tif", GREY, ["--tile", "7"], "Tile is 7; expected 64 to 8192"),

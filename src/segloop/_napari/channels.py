@@ -19,6 +19,11 @@ from segloop.image import CHANNEL_AXES, Image, stack_channels
 Layers = tuple[napari.layers.Image, ...]
 
 COLOURS = 3
+ALL_CHANNELS = -1
+"""As :attr:`Origin.channel` has it."""
+
+GREYS = ("gray", "gray_r")
+"""Colormaps of images that are no channels."""
 
 WORDS = ("scale", "translate", "rotate", "shear", "affine")
 
@@ -54,13 +59,34 @@ def _is_same(one: Placement, other: Placement) -> bool:
     return alike and all(np.allclose(getattr(one, word), getattr(other, word)) for word in WORDS)
 
 
-def look_like_channels(one: napari.layers.Image, other: napari.layers.Image) -> bool:
-    """Whether two layers that lie on each other are shown as channels, added up, or come from one file.
+def layers_like_channels(layer: napari.layers.Image, lying: Layers) -> Layers:
+    """Those of the layers that lie on ``layer`` that are shown as channels with it, added up, or come from its file.
 
     Other images may have the same size and place by chance.
     """
-    added = one.blending == other.blending == "additive"
-    return added or (one.source.path is not None and one.source.path == other.source.path)
+    groups = _added_up(lying)
+    path = layer.source.path
+    return tuple(
+        other
+        for other, group in zip(lying, groups)
+        if other is layer
+        or (group is not None and group == groups[lying.index(layer)])
+        or (path is not None and path == other.source.path)
+    )
+
+
+def _added_up(lying: Layers) -> list[int | None]:
+    """Number the groups of layers whose intensities are added up on screen; None for a layer by itself.
+
+    A group may begin with a layer that is in colour and hides what lies below: so napari shows the first channel.
+    """
+    groups: list[int | None] = []
+    number = 0
+    for layer in lying:
+        begins = layer.blending == "translucent_no_depth" and layer.colormap.name not in GREYS
+        number += begins
+        groups.append(number if begins or layer.blending == "additive" else None)
+    return groups
 
 
 def channel_layers(layer: napari.layers.Image, layers: Iterable[napari.layers.Layer], session: Session) -> Layers:
@@ -70,7 +96,7 @@ def channel_layers(layer: napari.layers.Image, layers: Iterable[napari.layers.La
     if chosen:
         kept = {id(reference()) for reference in chosen}
         return tuple(other for other in lying if other is layer or id(other) in kept)
-    return tuple(other for other in lying if other is layer or look_like_channels(other, layer))
+    return layers_like_channels(layer, lying) if lying else ()
 
 
 def seen_layers(
@@ -85,6 +111,14 @@ def seen_layers(
     if not session.stacks.get(layer) and (len(found) != channels or channels == COLOURS):
         return (layer,)
     return found or (layer,)
+
+
+def fitting_channel(channels: int, taken: int) -> int:
+    """The channel that is segmented unless another is chosen; ALL_CHANNELS where the model can see all of them.
+
+    ``channels`` are those of the image, ``taken`` those of the model. A model of three colours takes grey images too.
+    """
+    return ALL_CHANNELS if channels in (1, taken) or taken not in (1, COLOURS) else 0
 
 
 def seen_image(layer: napari.layers.Image, axes: str, stack: Stack) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from segloop.errors import SegloopError
+from segloop.errors import ChannelError, SegloopError
 
 DEBUG = "--debug"
 
@@ -30,6 +30,8 @@ def complain(text: str) -> None:
 
 def describe(error: BaseException) -> str:
     """Say in one line what went wrong."""
+    if isinstance(error, ChannelError):
+        return f"{_flat(str(error))}: --channel N, counted from 0, or --axes"
     if isinstance(error, SegloopError):
         return _flat(str(error))
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():

@@ -7,14 +7,13 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLineEdit, QWidget
 
+from segloop._napari.channels import ALL_CHANNELS
 from segloop._napari.choosers import Chooser, ModelChooser
 from segloop._napari.fields import Field, TextLabel, button, column
 from segloop._napari.folds import Fold
 from segloop._napari.forms import SettingsForm
 from segloop._napari.layer_menu import LayerMenu
 from segloop._napari.panels.progress import ProgressRow
-
-ALL_CHANNELS = -1
 
 
 class SegmentPanel(QWidget):

@@ -11,11 +11,11 @@ from typing import Any
 import napari.layers
 
 from segloop._napari import work
-from segloop._napari.channels import seen_image, seen_layers, stack_of
+from segloop._napari.channels import ALL_CHANNELS, fitting_channel, seen_image, seen_layers, stack_of
 from segloop._napari.choosers import describe_model
 from segloop._napari.jobs import Countdown, Job, in_words
 from segloop._napari.layers import Placement, choose_level, guess_layer_axes, level_shapes, visible_part
-from segloop._napari.panels.segment import ALL_CHANNELS, SegmentPanel
+from segloop._napari.panels.segment import SegmentPanel
 from segloop._napari.preview import Preview
 from segloop._napari.results import Run, deliver
 from segloop._napari.steps.step import Step, guarded, timer
@@ -37,7 +37,7 @@ class SegmentStep(Step):
         self._run: Run | None = None
         self._preview: Preview | None = None
         self._notices: list[str] = []
-        self._channel = ALL_CHANNELS
+        self._channel, self._channel_is_chosen = ALL_CHANNELS, False
         self._layers = len(self.viewer.layers)
         self._removed = timer(self, 0, lambda: None)
         panel.image_chosen.connect(self._on_image)
@@ -102,7 +102,10 @@ class SegmentStep(Step):
         self.panel.model_field.show_reason("")
         self.panel.model_text.show_text(describe_model(info) if info else "")
         self._allow_single_objects()
-        self._allow()
+        if self.image is None:
+            self._allow()
+        else:
+            self._check()
 
     def _allow_single_objects(self) -> None:
         """Let classes be parted into objects where the model finds classes; others find objects anyway."""
@@ -113,12 +116,13 @@ class SegmentStep(Step):
     def _on_axes(self, text: str) -> None:
         if self.image is not None:
             self.session.set_axes(self.image, text.strip().upper())
-            self._channel = ALL_CHANNELS
+            self._channel_is_chosen = False
             self._check()
 
     def _on_channel(self, number: int) -> None:
-        self._channel = number
+        self._channel, self._channel_is_chosen = number, True
         self._forgive()
+        self._check()
 
     def _on_settings(self) -> None:
         self._allow()
@@ -131,7 +135,7 @@ class SegmentStep(Step):
 
     def _show_image(self) -> None:
         self._forgive()
-        self._channel = ALL_CHANNELS
+        self._channel, self._channel_is_chosen = ALL_CHANNELS, False
         layer = self.image
         if layer is None:
             self.panel.axes.clear()
@@ -165,10 +169,19 @@ class SegmentStep(Step):
             text = " · ".join(f"{size} {AXIS_WORDS[axis]}" for axis, size in sizes.items())
             if len(shapes) > 1:
                 text += f"\nLevel {choose_level(layer)} of 0 to {len(shapes) - 1} is segmented."
-            self.panel.size_text.show_text(text)
             channel_axis = next((axis for axis in axes if axis in "CS"), "")
+            self._choose_channel(sizes.get("C", 1))
+            if self._channel != ALL_CHANNELS and not self._channel_is_chosen:
+                text += f"\nThe model sees one channel: now channel {self._channel}."
+            self.panel.size_text.show_text(text)
             self.panel.show_channels(sizes.get(channel_axis, 1), channel_axis == "S", self._channel)
         self._allow()
+
+    def _choose_channel(self, channels: int) -> None:
+        """Choose what the model can see of an image, unless a person chose; ``channels`` that are no colours."""
+        model = self.session.find_model(self.session.model)
+        if not self._channel_is_chosen:
+            self._channel = ALL_CHANNELS if model is None else fitting_channel(channels, model.channels)
 
     def _allow(self) -> None:
         reason = (
