@@ -214,7 +214,7 @@ def test_what_is_saved_elsewhere_appears(qtbot: Any, models: ModelsDock) -> None
     qtbot.waitUntil(lambda: "mine@4" in items(models), timeout=PATIENCE)
     names = [info.name for info, _ in models.models]
     qtbot.waitUntil(lambda: "another" in [info.name for info, _ in models.models], timeout=PATIENCE)
-    assert names[-1] == "nuclei-unet" and models._chosen == "mine@3"
+    assert names[-1] == "objects-maskrcnn" and models._chosen == "mine@3"
 
 
 def test_the_manifest_opens_it_without_the_other_dock(make_napari_viewer: Any, qtbot: Any, three: str) -> None:

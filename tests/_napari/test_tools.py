@@ -277,7 +277,7 @@ def test_outlining_on_a_slice(stacked):
 def test_a_stroke_beside_the_objects_is_told(drawn, plane, errors):
     drawn.hand.key(Qt.Key.Key_S)
     drawn.hand.drag(drawn.layer, (90, 20), (90, 60))
-    assert errors == ["the line lies on no object; draw it across one"]
+    assert errors == ["the line lies on no object, and between no pieces of one; draw it across one"]
     np.testing.assert_array_equal(drawn.pixels(), plane)
     assert drawn.grid.buttons["toggle_cutting"].isChecked()
 
