@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter
 
+from segloop.io.notes import DEFAULT_CLASS
 from segloop.store import ModelInfo
 
 
@@ -110,7 +111,9 @@ class ModelChooser(Chooser):
 def describe_model(info: ModelInfo) -> str:
     """Say in a sentence or two what a model finds and where it comes from."""
     if info.task == "instance":
-        found = f"Finds single objects ({', '.join(info.classes)})."
+        # a model of one unnamed class has nothing to say of it
+        named = "" if info.classes == (DEFAULT_CLASS,) else f" ({', '.join(info.classes)})"
+        found = f"Finds single objects{named}."
     else:
         found = f"Gives every pixel a class ({', '.join(info.classes)})."
     channels = (
