@@ -8,7 +8,6 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter
 
-from segloop.io.notes import DEFAULT_CLASS
 from segloop.store import ModelInfo
 
 
@@ -112,6 +111,8 @@ def describe_model(info: ModelInfo) -> str:
     """Say in a sentence or two what a model finds and where it comes from."""
     if info.task == "instance":
         # a model of one unnamed class has nothing to say of it
+        from segloop.io.notes import DEFAULT_CLASS  # the file formats take long to import
+
         named = "" if info.classes == (DEFAULT_CLASS,) else f" ({', '.join(info.classes)})"
         found = f"Finds single objects{named}."
     else:
