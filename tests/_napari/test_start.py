@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from segloop._napari import loading, session
+from segloop._napari import choosers, loading, session
 from segloop.corrections import training_set
+from segloop.io.notes import DEFAULT_CLASS
 
 SLOW = ("torch", "torchvision", "pandas", "skimage.segmentation", "skimage.draw", "tifffile", "zarr")
 
@@ -27,6 +28,10 @@ def test_the_dock_imports_nothing_slow():
 
 def test_the_file_that_makes_a_folder_a_training_set():
     assert session.TRAINING_SET_FILE == training_set.JSON_NAME
+
+
+def test_the_class_that_nobody_named():
+    assert choosers.UNNAMED == (DEFAULT_CLASS,)
 
 
 @pytest.mark.parametrize("enabled", [True, False])

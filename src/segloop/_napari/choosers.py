@@ -10,6 +10,9 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox,
 
 from segloop.store import ModelInfo
 
+# what ``io.notes`` calls objects of which nobody said a class; the file formats take too long to import for one word
+UNNAMED = ("object",)
+
 
 class Chooser(QComboBox):
     """A combo box over Python objects, which can be filled anew without losing what is chosen.
@@ -111,9 +114,7 @@ def describe_model(info: ModelInfo) -> str:
     """Say in a sentence or two what a model finds and where it comes from."""
     if info.task == "instance":
         # a model of one unnamed class has nothing to say of it
-        from segloop.io.notes import DEFAULT_CLASS  # the file formats take long to import
-
-        named = "" if info.classes == (DEFAULT_CLASS,) else f" ({', '.join(info.classes)})"
+        named = "" if info.classes == UNNAMED else f" ({', '.join(info.classes)})"
         found = f"Finds single objects{named}."
     else:
         found = f"Gives every pixel a class ({', '.join(info.classes)})."
