@@ -80,8 +80,11 @@ def test_of_few_regions_no_more_than_the_share_is_held_out() -> None:
     assert [region.plane[0] for region in split_regions(regions, 0.25)[1]] == [0, 1]
     assert [region.plane[0] for region in split_regions(regions, 0.1)[1]] == [0]
     # of many, chance does what it should, and what is held out stays so as more are added
-    many = [Region(entry, (n,), box, True, chance + n * 1e-6, box) for n, chance in enumerate(chances * 3)]
-    assert len(split_regions(many, 0.25)[1]) == 15
+    many = [Region(entry, (n,), box, True, chance + n * 1e-6, box) for n, chance in enumerate(chances * 10)]
+    assert len(split_regions(many, 0.25)[1]) == 50
+    # nine of sixteen, which is what chance gave four regions of 256 pixels, are too many
+    sixteen = [Region(entry, (n,), box, True, (n + 0.5) * 0.025, box) for n in range(16)]
+    assert [region.plane[0] for region in split_regions(sixteen, 0.25)[1]] == [0, 1, 2, 3]
 
 
 def test_a_tuned_model_is_scored_where_it_never_learned(tmp_path: Path) -> None:

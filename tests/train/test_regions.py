@@ -179,7 +179,7 @@ def test_split_is_stable_as_entries_are_added(tmp_path: Path) -> None:
     parts: list[tuple[set[tuple[object, ...]], set[tuple[object, ...]]]] = []
     for _ in range(3):
         for _ in range(4):
-            add(training_set, (128, 300), "YX")
+            add(training_set, (256, 1200), "YX")
         train, held_out = split_regions(find_regions(training_set, 2, 0), 0.3)
         parts.append((places(train), places(held_out)))
     for (train, held_out), (later_train, later_held_out) in itertools.pairwise(parts):
@@ -193,7 +193,7 @@ def test_split_is_stable_as_entries_are_added(tmp_path: Path) -> None:
 def test_removing_an_entry_leaves_the_others_where_they_were(tmp_path: Path) -> None:
     training_set = TrainingSet(tmp_path)
     for _ in range(8):
-        add(training_set, (128, 300), "YX")
+        add(training_set, (256, 1200), "YX")
     before = places(split_regions(find_regions(training_set, 2, 0), 0.3)[1])
     training_set.remove("0003")
     after = places(split_regions(find_regions(training_set, 2, 0), 0.3)[1])

@@ -21,8 +21,8 @@ BLOCK = 128
 OBJECTS_ACROSS = 3
 """So many typical objects fit along a block's side: what the border of a held-out block cuts is not learned."""
 
-FEW = 8
-"""Of fewer regions chance may hold out most, which are then missed where they are needed."""
+FEW = 64
+"""Of fewer regions chance may hold out many more than their share, which are then missed where they are needed."""
 
 SMALLEST = 16
 """Blocks with fewer reviewed pixels than this are left out."""
@@ -126,10 +126,10 @@ def split_regions(
     """Split regions into those to train on and those held out.
 
     A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
-    mended: of two or more regions at least one is held out and one is trained on, if possible with objects; no more
-    than the share, rounded up, is held out, though chance would have it. ``known`` tells of a region whether the model
-    has learned it before: such are trained on again, as long as there are others to hold out. Places of an image that
-    are in copies, too, count once (see :func:`distinct`).
+    mended: of two or more regions at least one is held out and one is trained on, if possible with objects; of fewer
+    than ``FEW``, no more than the share, rounded up, is held out, though chance would have it. ``known`` tells of a
+    region whether the model has learned it before: such are trained on again, as long as there are others to hold out.
+    Places of an image that are in copies, too, count once (see :func:`distinct`).
 
     Returns
     -------
