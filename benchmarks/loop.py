@@ -3,11 +3,11 @@
     python benchmarks/loop.py --data DATA --cells FOLDER [--rounds 1,2,4,8] [--seconds 60] [--stardist PYTHON]
 
 On images of domains that no bundled model has seen (``domains.py``), an annotator who knows the reference corrects
-regions of 256² pixels until there are 1, then 2, 4, 8 of them. Where, the model says: each time the region around the
-first place in the order of *Review next*, over all images to be annotated, that lies in none of those before. Objects
-that reach into a region are corrected as a whole and vouched for; all else is not reviewed. After each round the model
-of the round before is fine-tuned on all regions so far, as the window does it: parts are held out, and a model that
-does not score better is not taken. Three ways are compared on images that nobody learns from:
+regions of 256² pixels until there are 1, then 2, 4, 8 of them. Where, the model says: each time where most is of what
+the first region in the order of *Review next* asks about, over all images to be annotated, that lies in none of those
+before. Objects that reach into a region are corrected as a whole and vouched for; all else is not reviewed. After each
+round the model of the round before is fine-tuned on all regions so far, as the window does it: parts are held out, and
+a model that does not score better is not taken. Three ways are compared on images that nobody learns from:
 
 - ``segloop``: from the bundled model, ``--seconds`` per round;
 - ``scratch``: a new SegLoop model of the same family and size on the regions of ``segloop``'s round, for all seconds
@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from annotator import Goal, by_napari, by_segloop, without_specks
 from domains import DOMAINS, Domain
-from places import SIDE, Place, annotated
+from places import SIDE, Place, annotated, place_in
 from report import machine, table
 from reviewing import Annotated, Corrected
 
@@ -241,12 +241,9 @@ class Loop:
                 labels, found = np.asarray(result.labels.data).astype(np.int64), result.candidates
             route = drain(route_events(labels, found, domain.task is Task.SEMANTIC))
             for region in route.regions:
-                top, left = (
-                    int(np.clip((side.start + side.stop) // 2 - SIDE // 2, 0, n - SIDE))
-                    for side, n in zip((region.rows, region.columns), item.reference.shape)
-                )
+                place = place_in(region, route.doubts, name, item.reference.shape)
                 # where nothing tells regions apart, as before the first round of new classes, chance does
-                queue.append((-region.expected / region.effort, chance.random(), Place(name, top, left)))
+                queue.append((-region.expected / region.effort, chance.random(), place))
         chosen: list[Place] = []
         for _, _, place in sorted(queue, key=lambda entry: entry[:2]):
             if len(chosen) == count:

@@ -11,7 +11,9 @@ from domains import Domain
 from reviewing import Annotated
 
 from segloop.corrections import TrainingSet
+from segloop.doubt import Doubts
 from segloop.labels import Task
+from segloop.route import Region
 
 SIDE = 256
 """Of a region, in pixels."""
@@ -30,6 +32,29 @@ class Place:
     def box(self) -> tuple[slice, slice]:
         """Its pixels."""
         return slice(self.top, self.top + SIDE), slice(self.left, self.left + SIDE)
+
+
+def place_in(region: Region, doubts: Doubts, image: str, shape: tuple[int, int]) -> Place:
+    """Where a person who goes to a region of the route corrects: where most is of what it asks about.
+
+    Regions cover the whole image, also where there is nothing, and may be larger than a place. Each thing counts with
+    its probability, by the share of its box that the place holds; of equal places the one nearest the middle of the
+    things is taken, and that of the region if there are none.
+    """
+    things = list(region.things)
+    boxes, probability = doubts.boxes[things], doubts.probability[things]
+    asked = np.zeros((shape[0] + 1, shape[1] + 1))
+    for (top, left, bottom, right), chance in zip(boxes.tolist(), probability.tolist()):
+        asked[top + 1 : bottom + 1, left + 1 : right + 1] += chance / max(1, (bottom - top) * (right - left))
+    sums = asked.cumsum(axis=0).cumsum(axis=1)
+    held = sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+    if probability.sum() > 0:
+        middle = probability @ ((boxes[:, :2] + boxes[:, 2:]) / 2) / probability.sum()
+    else:
+        middle = np.array([(side.start + side.stop) / 2 for side in (region.rows, region.columns)])
+    best = np.argwhere(held >= held.max() - 1e-9)
+    top, left = best[((best + SIDE / 2 - middle) ** 2).sum(axis=1).argmin()].tolist()
+    return Place(image, top, left)
 
 
 def annotated(domain: Domain, images: Mapping[str, Annotated], places: Sequence[Place], folder: Path) -> TrainingSet:

@@ -16,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import loop
 from domains import DOMAINS
 from loop import Cell, Loop, Way, results_table
-from places import SIDE, Place, annotated, lively_places
+from places import SIDE, Place, annotated, lively_places, place_in
 from reviewing import Annotated
 
 from segloop import Image, load_model
+from segloop.doubt import Doubts, Reason
+from segloop.route import Region
 
 WORMS = DOMAINS["worms_bbbc010"]
 SECTIONS = DOMAINS["em_drosophila_vnc"]
@@ -63,6 +65,25 @@ def test_regions_do_not_overlap_and_come_by_chance_where_nothing_is_known(image:
     assert (
         loop._next(None, SECTIONS, images, [], 3, seed=0) == first != loop._next(None, SECTIONS, images, [], 3, seed=1)
     )
+
+
+def test_a_region_is_corrected_where_most_is_of_what_it_asks_about() -> None:
+    def asking(boxes: list[tuple[int, int, int, int]], missing: list[float]) -> Place:
+        evidence = np.zeros((len(boxes), len(Reason)), np.float32)
+        evidence[:, Reason.MISSING] = missing
+        nothing = np.zeros(len(boxes), np.int64)
+        doubts = Doubts(nothing, nothing, np.array(boxes).reshape(-1, 4), evidence, np.ones(len(boxes)), nothing)
+        region = Region(0, slice(0, 600), slice(0, 400), tuple(range(len(boxes))), 0, sum(missing))
+        return place_in(region, doubts, "A02", (600, 700))
+
+    # not in the middle of the region, where there is nothing
+    assert asking([(500, 300, 520, 380)], [0.5]) == Place("A02", 344, 212)
+    # rather two that hold together than one that is as probable alone
+    place = asking([(10, 10, 50, 50), (400, 100, 420, 120), (500, 300, 520, 320)], [0.5, 0.4, 0.4])
+    assert place.top <= 400 and place.top + SIDE >= 520 and place.left <= 100 and place.left + SIDE >= 320
+    # of one larger than the place, as much as it holds; with nothing to ask about, the middle of the region
+    assert asking([(0, 0, 600, 100)], [0.5]) == Place("A02", 172, 0)
+    assert asking([], []) == Place("A02", 172, 72)
 
 
 def test_of_a_few_places_the_one_with_most_objects(image: Annotated) -> None:
