@@ -12,8 +12,10 @@ def set_property(widget: QWidget, name: str, value: str) -> None:
     """Set a property that the style sheet looks at, and let the style take note of it."""
     if widget.property(name) != value:
         widget.setProperty(name, value)
-        widget.style().unpolish(widget)
-        widget.style().polish(widget)
+        # one that was never shown is given its style then, and a dock consists of a hundred
+        if widget.testAttribute(Qt.WidgetAttribute.WA_WState_Polished):
+            widget.style().unpolish(widget)
+            widget.style().polish(widget)
 
 
 class TextLabel(QLabel):
@@ -40,7 +42,11 @@ class TextLabel(QLabel):
         if role:
             set_property(self, "role", role)
         self.setText(text)
-        self.setVisible(bool(text))
+        if text and self.isWindow():
+            # not put into a panel yet, with which it is shown; alone it would be a window of its own for a moment
+            self.setAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
+        else:
+            self.setVisible(bool(text))
 
 
 class Field(QWidget):

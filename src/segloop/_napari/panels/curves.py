@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from segloop._napari.fields import column
@@ -30,6 +31,10 @@ class Curves(QWidget):
         self._loss: list[tuple[float, float]] = []
         self._score: list[tuple[float, float]] = []
         self._epochs = 0
+        # once for all epochs that are told of together, as after the dock was opened anew
+        self._draw_later = QTimer(self)
+        self._draw_later.setSingleShot(True)
+        self._draw_later.timeout.connect(self._draw)
 
     def build(self) -> Iterator[None]:
         """Build the plots, a pause between them: each takes long enough to be felt together with the other one."""
@@ -82,8 +87,7 @@ class Curves(QWidget):
     def begin(self, epochs: int) -> None:
         """Empty the plots for a training of so many epochs."""
         self._loss, self._score = [], []
-        self.loss_curve.setData([], [])
-        self.score_curve.setData([], [])
+        self._draw()
         self.before.setVisible(False)
         self._show_epochs(min(epochs, FIRST))
         for plot in (self.loss_plot, self.score_plot):
@@ -97,33 +101,38 @@ class Curves(QWidget):
 
     def _show_epochs(self, epochs: int) -> None:
         self._epochs = epochs
-        for plot in (self.loss_plot, self.score_plot):
-            plot.setXRange(0, epochs, padding=0.04)
+        self._draw_later.start(0)
 
     def show_before(self, score: float) -> None:
         """Mark the score of the model before training with a dashed line."""
         if math.isfinite(score):
             self.before.setPos(score)
             self.before.setVisible(True)
-            self._add(self._score, self.score_curve, 0, score)
+            self._add(self._score, 0, score)
 
     def show_after(self, score: float) -> None:
         """Mark the score of the trained model at the last epoch, where the plots end now."""
         if self._loss:
             self.expect(self._loss[-1][0])
-            self._add(self._score, self.score_curve, self._loss[-1][0], score)
+            self._add(self._score, self._loss[-1][0], score)
 
     def add_epoch(self, epoch: int, loss: float, score: float) -> None:
         """Draw one more epoch; a score that is NaN is left out."""
-        self._add(self._loss, self.loss_curve, epoch, loss)
-        self._add(self._score, self.score_curve, epoch, score)
+        self._add(self._loss, epoch, loss)
+        self._add(self._score, epoch, score)
 
-    def _add(self, points: list[tuple[float, float]], curve: pg.PlotDataItem, x: float, y: float) -> None:
+    def _add(self, points: list[tuple[float, float]], x: float, y: float) -> None:
         if math.isfinite(y):
             if points and points[-1][0] == x:
                 points.pop()
             points.append((x, y))
-            curve.setData([p[0] for p in points], [p[1] for p in points])
+            self._draw_later.start(0)
         # a loss tells something by its fall only
         self.loss_plot.setVisible(len(self._loss) > 1)
         self.score_plot.setVisible(bool(self._score))
+
+    def _draw(self) -> None:
+        for points, curve in ((self._loss, self.loss_curve), (self._score, self.score_curve)):
+            curve.setData([x for x, _ in points], [y for _, y in points])
+        for plot in (self.loss_plot, self.score_plot):
+            plot.setXRange(0, self._epochs, padding=0.04)

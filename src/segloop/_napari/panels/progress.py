@@ -45,9 +45,12 @@ class ProgressRow(QWidget):
 
     def advance(self, done: int, total: int, text: str) -> None:
         """Show how far the work is."""
+        # else Qt paints the bar, and with it the whole window, before it returns: many events in a row would be felt
+        self.bar.setUpdatesEnabled(False)
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         self.bar.setFormat(text)
+        self.bar.setUpdatesEnabled(True)
 
     def finish(self) -> None:
         """Hide the row."""
