@@ -87,9 +87,10 @@ def test_measurements_have_class_score_and_origin(qtbot, exporting, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, reason", [("missing/out.tif", "does not exist"), ("out.xyz", "is no format"), ("", "Choose a file")]
+    "name, reason", [("file/out.tif", "is a file"), ("out.xyz", "is no format"), ("", "Choose a file")]
 )
 def test_paths_that_cannot_be_written_are_marked(exporting, tmp_path, name, reason):
+    (tmp_path / "file").touch()
     type_path(exporting, tmp_path / name if name else "")
     assert reason in exporting.export.path_field.reason
     assert not exporting.export.export.isEnabled()
@@ -99,6 +100,31 @@ def test_replacing_a_file_is_said_beforehand(qtbot, exporting):
     assert exporting.export.export.text() == "Export"
     export(qtbot, exporting)
     assert "replaces" in exporting.export.export.text()
+
+
+def test_a_folder_that_is_not_there_is_made(qtbot, exporting, errors, tmp_path):
+    path = tmp_path / "results" / "Monday" / "out.tif"
+    type_path(exporting, path)
+    assert exporting.export.export.text() == "Export (makes the folder)" and not path.parent.exists()
+    export(qtbot, exporting)
+    assert path.is_file() and not errors
+
+
+def test_a_folder_that_cannot_be_made_is_said_at_the_file(qtbot, exporting, errors, tmp_path, monkeypatch):
+    path = tmp_path / "results" / "out.tif"
+    type_path(exporting, path)
+
+    real = type(path).mkdir
+
+    def refuse(folder, *given, **named):
+        if folder == path.parent:
+            raise PermissionError(13, "Permission denied", str(folder))
+        real(folder, *given, **named)
+
+    monkeypatch.setattr(type(path), "mkdir", refuse)
+    export(qtbot, exporting)
+    assert errors == [f"nothing can be written to {path.parent}: Permission denied"]
+    assert exporting.export.path_field.reason == errors[0]
 
 
 def test_an_error_is_marked_at_the_file(qtbot, exporting, errors, tmp_path):

@@ -258,6 +258,8 @@ def test_cancel_is_immediate_and_changes_nothing(qtbot, dock, large):
     assert time.monotonic() - begun < 3
     assert results(dock) == []
     assert "Cancelled" in dock.status.text()
+    qtbot.mouseClick(dock.tabs, Qt.MouseButton.LeftButton, pos=dock.tabs.tabRect(1).center())
+    assert dock.tabs.currentIndex() == 1 and dock.status.text() == ""
     assert dock.segment.run.isEnabled()
 
 

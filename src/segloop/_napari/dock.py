@@ -26,6 +26,8 @@ from segloop._napari.theme import style_sheet
 WIDTH = 320
 BETWEEN_PAGES = 20
 """Milliseconds for the person between two pages that are filled."""
+PASSING = ("good", "over")
+"""Roles of what is told of something that ended, and that nobody needs to act on."""
 TABS = (
     ("Segment", "Find the objects with a model."),
     ("Correct", "Put right what the model got wrong, and say what you have checked."),
@@ -93,7 +95,7 @@ class Dock(Docked):
         layout.addWidget(line())
         layout.addLayout(foot)
         self.tabs.currentChanged.connect(self._show_page)
-        self.tabs.tabBarClicked.connect(self._forget_success)
+        self.tabs.tabBarClicked.connect(self._on_clicked)
         self.setMinimumWidth(WIDTH - 40)
         # all the height there is: else napari adds empty room below, more with each dock that is opened
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -107,9 +109,13 @@ class Dock(Docked):
         super().showEvent(event)
         self._fill_later.start(0)
 
-    def _forget_success(self, number: int) -> None:
-        """Let what went well in one step not stand below another one."""
-        if number != self.tabs.currentIndex() and self.status.property("role") == "good":
+    def _on_clicked(self, number: int) -> None:
+        if number != self.tabs.currentIndex():
+            self.forget_what_is_over()
+
+    def forget_what_is_over(self) -> None:
+        """Let what ended well, or was cancelled, in one step not stand below another one."""
+        if self.status.property("role") in PASSING:
             self.show_status("", "hint")
 
     def _show_page(self, number: int) -> None:

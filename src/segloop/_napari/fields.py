@@ -24,7 +24,7 @@ class TextLabel(QLabel):
     Parameters
     ----------
     role : str
-        Colour: "hint", "reason", "error", "good", "warning", "heading" or "" for ordinary text.
+        Colour: "hint", "over", "reason", "error", "good", "warning", "heading" or "" for ordinary text.
     """
 
     def __init__(self, role: str = "hint", text: str = "") -> None:

@@ -166,8 +166,8 @@ class SegloopDock(Dock):
     def _on_layers(self) -> None:
         """Let what went well not be told of layers that are gone."""
         before, self._layers = self._layers, len(self._viewer.layers)
-        if self._layers < before and self.status.property("role") == "good":
-            self.show_status("", "hint")
+        if self._layers < before:
+            self.forget_what_is_over()
 
     def _on_tab(self, number: int) -> None:
         self.tour_step.show_on_canvas(number == CORRECT)

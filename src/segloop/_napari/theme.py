@@ -44,7 +44,7 @@ def style_sheet(theme: str) -> str:
     QLabel[role="reason"], QLabel[role="error"] {{ color: {c.error}; }}
     QLabel[role="good"] {{ color: {c.good}; }}
     QLabel[role="warning"] {{ color: {c.warning}; }}
-    QLabel[role="hint"] {{ color: {c.faint}; }}
+    QLabel[role="hint"], QLabel[role="over"] {{ color: {c.faint}; }}
     QLabel[role="heading"] {{ font-weight: 600; padding-top: 4px; }}
     QLineEdit[invalid="true"], QComboBox[invalid="true"], QAbstractSpinBox[invalid="true"] {{
         border: 1px solid {c.error}; background-color: {c.error_back}; color: {napari.text.as_hex()};

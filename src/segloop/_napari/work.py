@@ -21,7 +21,7 @@ from segloop._napari import features
 from segloop._napari.jobs import LONGEST_WAIT
 from segloop._napari.layers import copied
 from segloop._napari.loading import no_garbage_search, open_torch_libraries
-from segloop.errors import FileError, LabelsError
+from segloop.errors import LabelsError
 from segloop.events import Event, LabelsDone
 from segloop.image import Image
 from segloop.settings import AUTO
@@ -408,13 +408,12 @@ def export_labels(
     provenance: dict[str, Any],
     hidden: Sequence[HiddenPart] = (),
 ) -> Generator[Event, None, Path]:
-    """Write labels in the format of the path's suffix, with a provenance file beside it."""
+    """Write labels in the format of the path's suffix, with a provenance file beside it; make the folder if need be."""
     from segloop import io
 
-    if not path.parent.is_dir():
-        raise FileError(f"the folder {path.parent} does not exist; choose another one")
     if not labels.data.any():
         raise LabelsError("there is nothing to export: the layer has no labels")
+    io.check_writable(path.parent)
     io.save_labels(labels, path, objects=objects, hidden=hidden)
     io.write_provenance(path, provenance)
     return path

@@ -112,14 +112,18 @@ class ExportStep(Step):
 
             if path is None:
                 reason = "Choose a file."
-            elif not path.parent.is_dir():
-                reason = f"The folder {path.parent} does not exist."
+            elif (taken := _nearest(path)) is not None and not taken.is_dir():
+                reason = f"{taken} is a file, not a folder; choose another folder."
             elif io.suffix_of(path) not in io.SAVE_SUFFIXES:
                 ending = io.suffix_of(path) or "(none)"
                 reason = f"The ending {ending} is no format; expected {self.panel.format.current().suffix}."
         self.panel.path_field.show_reason(reason)
-        exists = path is not None and not reason and path.exists()
-        self.panel.export.setText("Export (replaces the file)" if exists else "Export")
+        more = ""
+        if path is not None and not reason and path.exists():
+            more = " (replaces the file)"
+        elif path is not None and not reason and not path.parent.is_dir():
+            more = " (makes the folder)"
+        self.panel.export.setText(f"Export{more}")
         self.panel.export.setEnabled(self.labels is not None and not reason and self.job is None)
 
     @guarded
@@ -177,3 +181,8 @@ class ExportStep(Step):
         self._allow()
         if reason:
             self.panel.path_field.show_reason(reason)
+
+
+def _nearest(path: Path) -> Path | None:
+    """The nearest of the folders around ``path`` that is there; it may turn out to be a file."""
+    return next((folder for folder in path.parents if folder.exists()), None)

@@ -406,7 +406,7 @@ class FinetuneStep(Step):
         super().fail(error)
 
     def _on_cancelled(self) -> None:
-        self.say("Fine-tuning was cancelled; the model is unchanged.")
+        self.say("Fine-tuning was cancelled; the model is unchanged.", "over")
 
     def _on_ended(self) -> None:
         self.job = None

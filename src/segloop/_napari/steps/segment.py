@@ -290,7 +290,7 @@ class SegmentStep(Step):
         super().fail(error)
 
     def _on_cancelled(self) -> None:
-        self.say("Cancelled; nothing was changed.")
+        self.say("Cancelled; nothing was changed.", "over")
 
     def _on_ended(self) -> None:
         self.job = None

@@ -43,7 +43,7 @@ class Step(QObject):
         self.watch = watch
 
     def say(self, text: str, role: str = "hint") -> None:
-        """Write into the status line, as "hint", "good", "warning" or "error"."""
+        """Write into the status line, as "hint", "good", "warning", "error", or "over" for what was cancelled."""
         self.said.emit(text, role)
 
     def fail(self, error: Exception) -> None:
