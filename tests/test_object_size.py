@@ -68,6 +68,35 @@ def test_an_image_of_large_objects_is_reduced() -> None:
     assert found > instance_scores(reference, np.asarray(alone.labels.data)).ap(0.5) + 0.05
 
 
+def twice_as_large(noise: float) -> tuple[Image, np.ndarray]:
+    """Interpolated to twice the size: more pixels, no more details; with noise, details as far as anyone can tell."""
+    image, labels = load_sample("fluorescence"), load_reference("fluorescence")
+    pixels = resize(image.data, [2 * n for n in labels.data.shape], order=1, preserve_range=True)
+    pixels += np.random.default_rng(0).normal(0, noise * pixels.std(), pixels.shape)
+    whole = np.rint(pixels.clip(0, np.iinfo(image.data.dtype).max)).astype(image.data.dtype)
+    return Image(whole, "YX"), np.kron(labels.data, np.ones((2, 2), labels.data.dtype))
+
+
+def test_pixels_without_details_are_reduced_for_classes() -> None:
+    image, labels = twice_as_large(0.0)
+    model = segloop.load_model("nuclei-unet")
+    settings = segloop.SegmentSettings(instances=True)
+    chosen = segloop.segment(model, image, settings)
+    alone = segloop.segment(model, image, replace(settings, object_size=model.spec.object_size))
+    small = segloop.segment(model, load_sample("fluorescence"), settings)
+    assert any("reduced" in notice for notice in chosen.notices)
+    found = instance_scores(labels, np.asarray(chosen.labels.data)).ap(0.5)
+    assert found > instance_scores(labels, np.asarray(alone.labels.data)).ap(0.5)
+    reference = np.asarray(load_reference("fluorescence").data)
+    assert found > instance_scores(reference, np.asarray(small.labels.data)).ap(0.5) - 0.05
+
+
+@pytest.mark.parametrize(("name", "noise"), [("nuclei-unet", 0.1), ("nuclei-maskrcnn", 0.0)])
+def test_details_are_not_given_away(name: str, noise: float) -> None:
+    image, _ = twice_as_large(noise)
+    assert not segloop.segment(segloop.load_model(name), image).notices
+
+
 def test_half_of_what_is_found_in_the_scaled_window_must_be_sure() -> None:
     sizes = np.array([16.0, 18, 24])
     assert Measured(sizes, np.array([0.9, 0.8, 0.6])).is_sure

@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 
 from segloop.image import Image
-from segloop.labels import consecutive, diameters
+from segloop.labels import Task, consecutive, diameters
 from segloop.models.protocol import Instances, Segmenter
 from segloop.parting import part
 from segloop.planning import Plan
@@ -30,6 +30,16 @@ SURE = 0.5
 """Least score of an object that is measured."""
 SMALL, LARGE = 0.55, 3.5
 """An image is scaled if its objects' typical diameter, relative to the model's, is below the one or above the other."""
+LARGER = 1.75
+"""Above this, an image for a semantic model is reduced if that loses nothing: it has more pixels than details.
+
+Instance models have levels for larger objects: measured, nuclei gained .007 and what else a model knew lost more.
+"""
+LOST = 0.06
+"""So much of an image's contrast may be lost; chosen on images of nuclei, some interpolated to twice their size.
+
+Those lose 0.01 to 0.06 and are segmented better when reduced; images with details lose 0.07 and are segmented worse.
+"""
 MOST = 4.0
 """No image is enlarged or reduced more than this."""
 SURER = 0.74
@@ -76,9 +86,10 @@ def fitting_zoom(model: Segmenter, image: Image, plan: Plan) -> float:
     if len(found.diameters) < FEWEST:
         return 1.0
     relative = typical_diameter(found.diameters) / spec.object_size
-    if SMALL <= relative <= LARGE:
-        return 1.0
     zoom = float(np.clip(1 / relative, 1 / MOST, MOST))
+    larger = LARGER if spec.task is Task.SEMANTIC else LARGE
+    if SMALL <= relative <= LARGE and (relative <= larger or _lost(plan, block, window, zoom) > LOST):
+        return 1.0
     scaled = replace(plan, scaled=tuple(max(1, round(n * zoom)) for n in plan.scaled))
     again = _measure(model, scaled, block, tuple(slice(*(round(n * zoom) for n in (s.start, s.stop))) for s in window))
     return zoom if again.is_sure else 1.0
@@ -148,6 +159,16 @@ def _liveliest(plan: Plan, block: Image, most: int) -> Tile:
     ]
     tiles = [Tile(window, window) for window in windows]
     return max(tiles, key=lambda tile: plan.read(block, tile).std()) if len(tiles) > 1 else tiles[0]
+
+
+def _lost(plan: Plan, block: Image, window: tuple[slice, ...], zoom: float) -> float:
+    """What reducing a window loses: the standard deviation of what is gone, as a share of that of its brightness."""
+    inside = tuple(slice(side.start, min(side.stop, end)) for side, end in zip(window, plan.scaled))
+    pixels = torch.from_numpy(plan.read(block, Tile(inside, inside)).mean(axis=0)[None, None])
+    reduced = [max(1, round(n * zoom)) for n in pixels.shape[2:]]
+    small = torch.nn.functional.interpolate(pixels, size=reduced, mode="bilinear", antialias=True)
+    gone = pixels - torch.nn.functional.interpolate(small, size=pixels.shape[2:], mode="bicubic")
+    return float(gone.std() / pixels.std().clamp(min=1e-6))
 
 
 def _measure(model: Segmenter, plan: Plan, block: Image, window: tuple[slice, ...]) -> Measured:
