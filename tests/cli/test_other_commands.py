@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import roifile
 import tifffile
 
-from segloop.io import read_labels, save_labels, write_provenance
+from segloop.errors import FileError
+from segloop.io import outlines_lost, read_labels, save_labels, write_provenance
 from segloop.models.registry import get_family
 from segloop.store import load_model, save_model
 
@@ -187,6 +189,28 @@ class TestConvert:
         tifffile.imwrite(image, np.zeros((9, 9), np.uint8))
         ran = run("convert", tmp_path / "a.zip", tmp_path / "other.tif", "--like", image)
         assert ran.code == 2 and "object 2 lies outside the image, whose size is Y 9, X 9" in ran.err[0]
+
+    def test_what_is_cut_or_left_out_is_said(self, labels, tmp_path, run):
+        square = np.array([[2, 2], [12, 2], [12, 12], [2, 12]])
+        path, image = tmp_path / "a.zip", tmp_path / "a.tif"
+        points = [roifile.ImagejRoi.frompoints(square[:1] + move) for move in (0, 1)]
+        for point in points:
+            point.roitype = roifile.ROI_TYPE.POINT
+        rois = [roifile.ImagejRoi.frompoints(square + move) for move in (0, 12, 15)]
+        roifile.roiwrite(path, [*rois, *points], mode="w")
+        tifffile.imwrite(image, np.zeros((20, 30), np.uint8))
+        ran = run("convert", path, tmp_path / "out.tif", "--like", image)
+        assert ran.code == 0 and ran.out.strip().endswith("3 labels -> " + str(tmp_path / "out.tif"))
+        assert ran.err == [
+            f"note: {path}: 2 are left out, being lines, points, texts or pictures: they outline no object",
+            f"note: {path}: 2 objects stick out of the image, and the part outside is cut off",
+        ]
+        tifffile.imwrite(image, np.zeros((40, 40), np.uint8))
+        roifile.roiwrite(path, rois, mode="w")
+        assert run("convert", path, tmp_path / "whole.tif", "--like", image).err == []
+        assert outlines_lost(path) == ()
+        with pytest.raises(FileError, match="holds no outlines"):
+            outlines_lost(labels)
 
     def test_label_images_know_their_size(self, labels, tmp_path, run):
         ran = run("convert", labels, tmp_path / "out.png", "--like", labels)

@@ -107,7 +107,10 @@ def test_guessed_axes_are_shown_and_can_be_said(unet, out, tmp_path, run):
     tifffile.imwrite(path, np.zeros((5, 32, 40), np.uint8), photometric="minisblack")
     ran = run("segment", path, "--model", unet, "--output", out)
     assert ran.code == 0
-    assert ran.err[0] == "note: a.tif: axes guessed as ZYX; use --axes to change"
+    assert ran.err == [
+        "note: a.tif: axes guessed as ZYX; use --axes to change",
+        "note: a.tif: the image has one intensity only; nothing can be found in it",
+    ]
     ran = run("segment", path, "--model", unet, "--output", out, "--axes", "TYX", "--overwrite")
     assert ran.code == 0
     assert not any("guessed" in line for line in ran.err)

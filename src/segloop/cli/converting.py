@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from segloop.cli.inputs import LABELS_ENDING
 from segloop.cli.printing import counted, print_line
+from segloop.cli.reports import note
 from segloop.errors import FileError
 from segloop.io import (
     OUTLINE_SUFFIXES,
     SAVE_SUFFIXES,
     check_writable,
     holds_outlines,
+    outlines_lost,
     read_image,
     read_labels,
     save_labels,
@@ -48,7 +50,8 @@ def convert_file(labels: Path, out: Path, like: Path | None = None, overwrite: b
             f"--like {like} says how large the image of outlines is, but {labels} is no file of outlines "
             f"({', '.join(OUTLINE_SUFFIXES)}) and knows it; leave --like out"
         )
-    content = read_labels(labels, None if like is None else read_image(like))
+    image = None if like is None else read_image(like)
+    content = read_labels(labels, image)
     check_no_photograph(content.data, str(labels))
     if suffix_of(out) in SAVE_SUFFIXES:
         check_writable(out.parent)
@@ -57,6 +60,8 @@ def convert_file(labels: Path, out: Path, like: Path | None = None, overwrite: b
     many = counted(len(consecutive(content.data)[0]), "label")
     what = counted(len(content.classes), "class", "classes") if content.classes else many
     print_line(f"{labels}: {what} -> {out}")
+    for lost in outlines_lost(labels, image) if holds_outlines(labels) else ():
+        note(f"{labels}: {lost}")
 
 
 def _objects_beside(labels: Path) -> pd.DataFrame | None:

@@ -47,7 +47,7 @@ def segment_files_there(scheduler: str, images: Sequence[Path], order: Order) ->
         for name in ("distributed", "distributed.client", "distributed.core", "distributed.comm"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         if len(images) == 1:
-            with ProgressBar(images[0].name) as progress:
+            with ProgressBar(images[0].name, of_image=True) as progress:
                 written = drain(segment_tiles(client, images[0], order, PATIENCE), progress)
             print_written(images[0], written)
         else:

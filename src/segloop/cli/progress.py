@@ -20,12 +20,15 @@ class ProgressBar:
     Parameters
     ----------
     title : str
+    of_image : bool
+        The title is the name of an image, of which notices tell: it stands before those that do not name it.
     quiet : bool
         Neither bar nor lines. Notices are always written.
     """
 
-    def __init__(self, title: str, quiet: bool = False) -> None:
+    def __init__(self, title: str, quiet: bool = False, of_image: bool = False) -> None:
         self._title = title
+        self._of_image = of_image
         self._visible = sys.stderr.isatty() and not quiet
         self._lines = not self._visible and not quiet
         self._told = -math.inf
@@ -58,7 +61,7 @@ class ProgressBar:
         """Show one event."""
         match event:
             case Notice(message=message):
-                note(message)
+                note(f"{self._title}: {message}" if self._of_image and self._title not in message else message)
             case SegmentStarted(tiles=tiles):
                 self._start(tiles)
             case TileDone(done=done):

@@ -107,7 +107,7 @@ def _segment_files_here(images: Sequence[Path], order: Order) -> int:
     failed = 0
     for path in images:
         try:
-            with ProgressBar(path.name) as progress:
+            with ProgressBar(path.name, of_image=True) as progress:
                 written = drain(segment_file(path, model, order), progress)
             print_written(path, written)
         # One image may be damaged in a way nobody thought of; the others are done all the same.

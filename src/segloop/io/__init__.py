@@ -15,12 +15,13 @@ import numpy as np
 from segloop.errors import FileError, ImageError, LabelsError
 from segloop.image import CHANNEL_AXES, Image, guess_axes
 from segloop.io import coco, geojson, measurements, ngff, npy, raster, roi, tiff
-from segloop.io.drawn import Drawing, ReadOutlines, fill, smallest
+from segloop.io.drawn import Drawing, ReadOutlines, fill, losses, smallest
 from segloop.io.files import check_target, check_writable, write_json
 from segloop.io.frame import Frame
 from segloop.io.measurements import measure
 from segloop.io.notes import HiddenPart, Note, Notes
 from segloop.io.source import Source
+from segloop.io.tiff import read_pixel_size
 from segloop.labels import Labels
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ __all__ = [
     "holds_outlines",
     "measurement_table",
     "open_image",
+    "outlines_lost",
     "read_image",
     "read_label_pair",
     "read_labels",
+    "read_pixel_size",
     "save_labels",
     "stem_of",
     "suffix_of",
@@ -167,6 +170,17 @@ def read_labels(
     return _as_read(_reader(path, "label image", _labels_of(like, zoom))(path), path)
 
 
+def outlines_lost(path: str | Path, like: Image | Labels | None = None) -> tuple[str, ...]:
+    """Say what of a file of outlines :func:`read_labels` leaves out: lines and points, and what sticks out of ``like``.
+
+    Raises
+    ------
+    FileError
+        As ``read_labels``; also if the file holds no outlines.
+    """
+    return losses(_drawing(Path(path)), None if like is None else Frame.of(like))
+
+
 def read_label_pair(first: Path, second: Path) -> tuple[Labels, Labels]:
     """Read two label files of one image, such as a prediction and its reference.
 
@@ -195,7 +209,8 @@ def read_label_pair(first: Path, second: Path) -> tuple[Labels, Labels]:
 def _drawing(path: Path) -> Drawing:
     _reader(path, "label image", _labels_of(None))
     read = _known(path).read_outlines
-    assert read is not None
+    if read is None:
+        raise FileError(f"{path} holds no outlines; expected one of {', '.join(OUTLINE_SUFFIXES)}")
     return read(path)
 
 

@@ -64,10 +64,13 @@ class Drawing:
         Later ones lie on top.
     frame : Frame, optional
         That of the label image, if the file says it.
+    passed_over : int
+        How many lines, points and the like the file holds besides, which outline no object.
     """
 
     objects: Sequence[Drawn]
     frame: Frame | None = None
+    passed_over: int = 0
 
 
 ReadOutlines = Callable[[Path], Drawing]
@@ -141,6 +144,25 @@ def fill(drawing: Drawing, path: Path, frame: Frame | None = None, zoom: Mapping
     if known is None:
         return Source(array, place.axes)
     return replace(known, classes=drawing.frame.classes if drawing.frame else ()).source(array)
+
+
+def losses(drawing: Drawing, frame: Frame | None = None) -> tuple[str, ...]:
+    """Say what of a file :func:`fill` leaves out: lines and points, and what sticks out of ``frame``."""
+    said = []
+    if drawing.passed_over:
+        many = "1 is" if drawing.passed_over == 1 else f"{drawing.passed_over} are"
+        said.append(f"{many} left out, being lines, points, texts or pictures: they outline no object")
+    known = frame or drawing.frame
+    # without a frame all that lies right of and below the first pixel is inside
+    height, width = known.shape[-2:] if known else (np.inf, np.inf)
+    cut = 0
+    for drawn in drawing.objects:
+        corners = np.concatenate([np.zeros((0, 2)), *drawn.rings])
+        cut += bool((corners < 0).any() or (corners > (width, height)).any())
+    if cut:
+        objects = "1 object sticks" if cut == 1 else f"{cut} objects stick"
+        said.append(f"{objects} out of the image, and the part outside is cut off")
+    return tuple(said)
 
 
 def _check_axes(objects: Sequence[Drawn], named: str, axes: str, path: Path) -> None:

@@ -90,7 +90,7 @@ def read(path: Path) -> Drawing:
         frame = document.get(KEY) if isinstance(document, dict) else None
         if features and not drawn:
             raise FileError(f"{path} has {len(features)} features, but no polygon; points and lines outline no object")
-        return Drawing(drawn, Frame.from_json(frame) if frame else None)
+        return Drawing(drawn, Frame.from_json(frame) if frame else None, len(features) - len(drawn))
 
 
 def _features(document: Any) -> list[dict[str, Any]] | None:

@@ -120,11 +120,16 @@ def read(path: Path) -> Drawing:
             if others and not contents:
                 raise FileError(f"{path} is a zip file, but holds no ImageJ ROI; expected entries such as 0001.roi")
         rois = [ImagejRoi.frombytes(content) for content in contents.values()]
-        drawn = [Drawn(rings, _position(roi), _number(roi.name), _slice(roi)) for roi in rois for rings in _areas(roi)]
+        areas = [list(_areas(roi)) for roi in rois]
+        drawn = [
+            Drawn(rings, _position(roi), _number(roi.name), _slice(roi))
+            for roi, own in zip(rois, areas)
+            for rings in own
+        ]
     if rois and not drawn:
         held = f"{len(rois)} ROI{'s' * (len(rois) > 1)}"
         raise FileError(f"{path} holds {held}, but no area: lines, points and texts outline no object")
-    return Drawing(drawn)
+    return Drawing(drawn, passed_over=sum(not own for own in areas))
 
 
 def _is_entry(name: str) -> bool:

@@ -65,6 +65,19 @@ def read(path: Path) -> Source:
         return Source(data, axes, sizes, unit, tuple(own.get("classes", ())), rgb, guess)
 
 
+def read_pixel_size(path: Path) -> tuple[dict[str, float], str]:
+    """Return pixel size by letter, and unit, as :func:`read` does; nothing if the file does not say them.
+
+    Raises
+    ------
+    FileError
+    """
+    import tifffile
+
+    with reading(path, "a TIFF file"), tifffile.TiffFile(path) as tif:
+        return _calibration(tif)
+
+
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
     """Write labels as an ImageJ hyperstack of 16 bits or, with labels above 65535, as OME-TIFF of 32 bits.
 
