@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segloop._napari.calibration import Calibration, calibration_of, is_calibrated
 from segloop._napari.session import Origin
 from segloop.errors import LabelsError
 
@@ -25,6 +26,7 @@ def make_labels(
     units: Sequence[Any],
     axes: str = "",
     classes: Any = (),
+    said: Calibration | None = None,
 ) -> Labels:
     """Return the data of a Labels layer as labels.
 
@@ -38,6 +40,8 @@ def make_labels(
         Letters of the dimensions where they are known; "" takes telling axis labels, else ZYX or TZYX.
     classes : sequence of str
         Class names, background first; empty for instances.
+    said : Calibration, optional
+        What the image's file says of its pixels; taken if ``scale`` and ``units`` say nothing.
 
     Raises
     ------
@@ -56,6 +60,8 @@ def make_labels(
     keep = [number for number, axis in enumerate(letters) if axis != "C"]
     array = array.reshape([array.shape[number] for number in keep])
     unit = str(units[letters.index("X")])
+    if said is not None and not is_calibrated(scale, units):
+        sizes, unit = {axis: said.sizes.get(axis, size) for axis, size in sizes.items()}, said.unit
     return Labels(array, letters.replace("C", ""), sizes, unit, tuple(classes))
 
 
@@ -75,7 +81,8 @@ def layer_to_labels(layer: Any, origin: Origin | None) -> Labels:
         leading = without_samples.removeprefix("C")
         axes = next((a for a in (leading, leading.replace("C", "")) if len(a) == layer.ndim), "")
     classes = origin.classes if origin is not None and origin.task == "semantic" else ()
-    return make_labels(layer.data, layer.axis_labels, layer.scale, layer.units, axes, classes)
+    said = calibration_of(origin.image()) if origin is not None else None
+    return make_labels(layer.data, layer.axis_labels, layer.scale, layer.units, axes, classes, said)
 
 
 def layer_provenance(layer: Any, origin: Origin | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import napari.layers
 import numpy as np
 from napari.utils.transforms import Affine
 
+from segloop._napari.calibration import calibration_of
 from segloop.errors import ImageError, LabelsError
 from segloop.image import CHANNEL_AXES, ChannelStack, Image, check_axes, guess_axes
 
@@ -58,6 +59,8 @@ def guess_layer_axes(layer: napari.layers.Image) -> str:
 def as_image(layer: napari.layers.Image, axes: str) -> Image:
     """Describe an image layer as an image that has the layer's own pixels, copied and read by nobody yet.
 
+    Its pixels are as large as the layer says or, where nobody told the layer, its file.
+
     Raises
     ------
     ImageError
@@ -69,7 +72,11 @@ def as_image(layer: napari.layers.Image, axes: str) -> Image:
         data = np.asarray(data)
     place = Placement.of(layer, axes)
     sizes = {axis: abs(float(size)) for axis, size in zip(place.axes, place.scale) if axis not in CHANNEL_AXES}
-    return Image(data, axes, sizes, unit=str(layer.units[axes.index("X")]), name=layer.name)
+    unit = str(layer.units[axes.index("X")])
+    said = calibration_of(layer)
+    if said is not None:
+        sizes, unit = {axis: said.sizes.get(axis, size) for axis, size in sizes.items()}, said.unit
+    return Image(data, axes, sizes, unit=unit, name=layer.name)
 
 
 def freeze_image(layer: napari.layers.Image, axes: str) -> Image:

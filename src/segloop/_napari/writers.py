@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from segloop import io
+from segloop._napari.calibration import Calibration
 from segloop._napari.exports import make_labels
 from segloop._napari.features import to_objects
 
@@ -23,16 +24,24 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         If the layer cannot be exported.
     """
     ndim = data.ndim
+    provenance = (meta.get("metadata") or {}).get("segloop")
     labels = make_labels(
         data,
         meta.get("axis_labels") or ("",) * ndim,
         meta.get("scale") or (1.0,) * ndim,
         meta.get("units") or ("pixel",) * ndim,
+        said=_said(provenance),
     )
     table = meta.get("features")
     objects = to_objects(pd.DataFrame(table)) if table is not None else None
     written = io.save_labels(labels, Path(path), objects=objects)
-    provenance = (meta.get("metadata") or {}).get("segloop")
     if provenance:
         io.write_provenance(written, provenance)
     return [str(written)]
+
+
+def _said(provenance: Any) -> Calibration | None:
+    """The pixel size of the image that labels were made for, if it was known then."""
+    image = provenance.get("image", {}) if isinstance(provenance, dict) else {}
+    unit = image.get("unit", "pixel")
+    return Calibration(image["pixel_size"], unit) if unit != "pixel" and "pixel_size" in image else None

@@ -11,6 +11,7 @@ from typing import Any
 import napari.layers
 
 from segloop._napari import work
+from segloop._napari.calibration import calibration_of
 from segloop._napari.channels import ALL_CHANNELS, fitting_channel, seen_image, seen_layers, stack_of
 from segloop._napari.choosers import describe_model
 from segloop._napari.jobs import Countdown, Job, in_words
@@ -60,7 +61,10 @@ class SegmentStep(Step):
         self.panel.build_form(SegmentSettings)
         self.panel.form.changed.connect(self._on_settings)
         self._allow_single_objects()
-        self._allow()
+        if self.image is None:
+            self._allow()
+        else:
+            self._check()
 
     @property
     def image(self) -> napari.layers.Image | None:
@@ -173,6 +177,10 @@ class SegmentStep(Step):
             self._choose_channel(sizes.get("C", 1))
             if self._channel != ALL_CHANNELS and not self._channel_is_chosen:
                 text += f"\nThe model sees one channel: now channel {self._channel}."
+            # not before torch is there: reading files takes imports that the dock does not wait for
+            said = calibration_of(layer) if self.panel.form is not None else None
+            if said is not None:
+                text += f"\nPixel size {said.words(axes)}: from the file, napari did not read it. Exports have it."
             self.panel.size_text.show_text(text)
             self.panel.show_channels(sizes.get(channel_axis, 1), channel_axis == "S", self._channel)
         self._allow()

@@ -1,0 +1,84 @@
+"""Calibration: the pixel size that an image's file says, where napari, which opened it, did not take note of it.
+
+napari reads TIFF files without their pixel size: its layers are as large as they have pixels. What a person said of a
+layer's scale, or a reader that knows better, is never touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import napari.layers
+
+from segloop.errors import FileError
+from segloop.image import CHANNEL_AXES
+
+SYMBOLS = {"nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m"}
+SUFFIXES = (".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a file says of its pixels.
+
+    Parameters
+    ----------
+    sizes : mapping of letter to float
+        Y and X at least.
+    unit : str
+        Of Z, Y and X; never "pixel".
+    """
+
+    sizes: Mapping[str, float]
+    unit: str
+
+    def words(self, axes: str) -> str:
+        """Write the size of a pixel, of axes in their order: "0.65 µm", "1.5 × 0.65 × 0.65 µm"."""
+        sizes = [self.sizes.get(axis, math.nan) for axis in axes if axis in "ZYX"]
+        same = len(set(sizes)) == 1
+        text = " × ".join("?" if math.isnan(size) else f"{size:.4g}" for size in (sizes[:1] if same else sizes))
+        return f"{text} {SYMBOLS.get(self.unit, self.unit)}"
+
+
+def is_calibrated(scale: Sequence[float], units: Sequence[Any]) -> bool:
+    """Whether anybody said how large the pixels of a layer are."""
+    return any(abs(float(size)) != 1 for size in scale) or any(str(unit) != "pixel" for unit in units)
+
+
+def calibration_of(layer: napari.layers.Image | None) -> Calibration | None:
+    """Return what the file of an image layer says of its pixels.
+
+    None where the layer's own scale says it, the layer has no file, or the file does not say it.
+    """
+    if layer is None or layer.multiscale or is_calibrated(layer.scale, layer.units):
+        return None
+    source = layer.source.path
+    path = Path(str(source)) if isinstance(source, (str, Path)) else None
+    if path is None or path.suffix.lower() not in SUFFIXES:
+        return None
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _read(path, changed)
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, changed: int) -> Calibration | None:
+    # not before the dock is on screen: importing the file formats takes long
+    from segloop.io import read_pixel_size
+
+    try:
+        sizes, unit = read_pixel_size(path)
+    except FileError:
+        # napari could read it, somehow
+        return None
+    known = bool(unit) and {"Y", "X"} <= set(sizes)
+    return (
+        Calibration({axis: size for axis, size in sizes.items() if axis not in CHANNEL_AXES}, unit) if known else None
+    )
