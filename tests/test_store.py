@@ -24,6 +24,7 @@ from segloop.store import (
     check_name,
     list_models,
     load_model,
+    read_spec,
     save_model,
     weights_hash,
     write_model,
@@ -132,6 +133,13 @@ def test_list_of_models(segloop_home: Path) -> None:
     assert (own[1].description, own[1].parent) == ("second", "nuclei-unet@1")
     assert (own[1].family, own[1].task, own[1].classes) == ("unet", "semantic", ("background", "cell"))
     assert own[1].path == segloop_home / "models" / "mine" / "2"
+
+
+def test_a_listed_model_knows_whether_it_can_part_objects() -> None:
+    bundled = {info.name: info for info in list_models() if info.bundled}
+    assert bundled["nuclei-unet"].parts_objects and not bundled["nuclei-maskrcnn"].parts_objects
+    for info in bundled.values():
+        assert info.parts_objects == (read_spec(info.path).border_class is not None)
 
 
 def test_bundled_models_and_own_ones_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

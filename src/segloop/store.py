@@ -60,6 +60,11 @@ class ModelInfo:
     path: Path
     damage: str = ""
 
+    @property
+    def parts_objects(self) -> bool:
+        """Whether single objects can be parted from its classes: see ``ModelSpec.border_class``."""
+        return self.task == "semantic" and len(self.classes) == 3 and self.classes[2] == "border"
+
 
 def home() -> Path:
     """The user's SegLoop folder: $SEGLOOP_HOME, else platformdirs' user data folder."""

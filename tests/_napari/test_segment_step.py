@@ -263,6 +263,18 @@ def test_cancel_is_immediate_and_changes_nothing(qtbot, dock, large):
     assert dock.segment.run.isEnabled()
 
 
+def test_single_objects_are_offered_beside_models_that_can_part_them(dock):
+    panel, offered = dock.segment, dock.segment.single_objects
+    dock.session.choose_model("nuclei-unet")
+    assert offered.isVisibleTo(panel) and not panel.advanced.isAncestorOf(offered)
+    offered.editor.setChecked(True)
+    assert panel.settings(channel=0).instances
+    dock.session.choose_model("nuclei-maskrcnn")
+    assert not offered.isVisibleTo(panel) and not panel.settings(channel=0).instances
+    dock.session.choose_model("nuclei-unet")
+    assert offered.isVisibleTo(panel) and panel.settings(channel=0).instances
+
+
 def test_an_image_removed_while_it_is_segmented(qtbot, dock, blobs):
     viewer = dock._viewer
     layer = viewer.add_image(np.tile(blobs, (2, 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -36,6 +37,7 @@ class SegmentPanel(QWidget):
         self.size_text = TextLabel()
         self.model_text = TextLabel()
         self.form: SettingsForm | None = None
+        self._can_part = False
         self.advanced = Fold("Advanced settings", "Settings that the program chooses well by itself.")
         self.run = button(
             "Run", "Segment the image with the model. The result is a Labels layer that you can edit.", "main"
@@ -89,6 +91,17 @@ class SegmentPanel(QWidget):
         """Make the advanced settings from their dataclass; the channel has a row of its own."""
         self.form = SettingsForm(kind, leave_out=("channel",))
         self.advanced.add(self.form)
+        # whoever counts objects looks for it: above the fold
+        self.single_objects = self.form.fields["instances"]
+        column = self.layout()
+        column.insertWidget(column.indexOf(self.advanced), self.single_objects)
+        self.show_single_objects(False)
+
+    def show_single_objects(self, possible: bool) -> None:
+        """Offer to part classes into objects, where the model can; elsewhere it is not asked for."""
+        self._can_part = possible
+        if self.form is not None:
+            self.single_objects.setVisible(possible)
 
     def show_channels(self, channels: int, rgb: bool, current: int) -> None:
         """Offer the channels of the image; hidden if there is one only, or if they are colours."""
@@ -100,7 +113,8 @@ class SegmentPanel(QWidget):
         """Return the settings as they are shown."""
         if self.form is None:
             raise RuntimeError("the settings' form is not there yet")
-        return self.form.value(**others)
+        settings = self.form.value(**others)
+        return settings if self._can_part else replace(settings, instances=False)
 
     def show_running(self, running: bool) -> None:
         """Lock the inputs while a run is under way; the layers stay free."""
@@ -113,6 +127,8 @@ class SegmentPanel(QWidget):
             self.advanced,
         ):
             widget.setEnabled(not running)
+        if self.form is not None:
+            self.single_objects.setEnabled(not running)
         self.run.setVisible(not running)
         if running:
             self.progress.begin("Starting …")

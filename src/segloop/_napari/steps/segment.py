@@ -112,10 +112,9 @@ class SegmentStep(Step):
             self._check()
 
     def _allow_single_objects(self) -> None:
-        """Let classes be parted into objects where the model finds classes; others find objects anyway."""
+        """Let classes be parted into objects where the model has a border class; others find objects anyway."""
         info = self.session.find_model(self.session.model)
-        if self.panel.form is not None:
-            self.panel.form.fields["instances"].setEnabled(info is None or info.task == "semantic")
+        self.panel.show_single_objects(info is not None and info.parts_objects)
 
     def _on_axes(self, text: str) -> None:
         if self.image is not None:
