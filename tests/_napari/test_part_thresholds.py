@@ -40,6 +40,8 @@ def test_sliders_act_at_once_and_back(parted, qtbot, errors):
     dock = parted
     layer, panel = dock.correct_step.labels, dock.part_thresholds
     first = layer.data.copy()
+    assert dock.session.origins[layer].classes == ("nucleus",) == tuple(layer.features["class"].unique())
+    assert dock.correct.tools.classes.currentText() == "nucleus"
     assert panel.isVisible() and not dock.thresholds.isVisible() and not dock.class_threshold.isVisible()
     assert panel.values() == (0.5, pytest.approx(0.75, abs=0.005), dock.session.live_parts[layer].start.min_area)
     drawn = []

@@ -155,4 +155,5 @@ def test_the_open_images_that_join_are_named_before_the_training_starts(dock, er
     dock.review_step.vouch((), slice(0, 20), slice(0, 20))
     told = "Added at the start, if not counted yet: second (1 region). Brought up to date at the start: first"
     qtbot.waitUntil(lambda: told in dock.finetune.uses.text(), timeout=PATIENCE)
+    assert "(all of it). The numbers are from before that. " in dock.finetune.uses.text()
     assert errors == []

@@ -15,6 +15,7 @@ from segloop._napari.layers import Placement
 from segloop._napari.live_class_layer import LiveClassLayer
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.live_part_layer import LivePartLayer
+from segloop._napari.live_strip_layer import LiveStripLayer
 from segloop._napari.session import Origin, Session, Stack
 from segloop._napari.work import Segmented
 from segloop.store import ModelInfo
@@ -127,12 +128,14 @@ def _is_replaceable(
 
 def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented: Segmented) -> None:
     classes = segmented.classes
+    # objects parted from classes are of the one that they were parted from
+    of_objects = run.model.classes if run.model.task == "instance" else run.model.classes[1:2]
     session.origins[layer] = Origin(
         image=run.image,
         axes=run.axes,
         channel=run.channel,
         task="semantic" if classes else "instance",
-        classes=classes or (run.model.classes if run.model.task == "instance" else ()),
+        classes=classes or of_objects,
         model=run.model.name,
         untouched=segmented.untouched,
         provenance=segmented.provenance,
@@ -152,6 +155,8 @@ def _remember(layer: napari.layers.Labels, session: Session, run: Run, segmented
     if segmented.live_classes is not None:
         live = segmented.live_classes.reshaped(layer.data.shape)
         session.live_classes[layer] = LiveClassLayer(layer, live)
+    elif segmented.live_strips is not None:
+        session.live_classes[layer] = LiveStripLayer(layer, segmented.live_strips, run.place)
     if parted := session.live_parts.pop(layer, None):
         parted.close()
     if segmented.live_parts is not None:

@@ -58,6 +58,7 @@ def material(plan: TrainingPlan | None, minutes: float, added: Sequence[str], re
         return "There is nothing to learn from yet. Correct a result, and say what you checked."
     more = f" Added at the start, if not counted yet: {', '.join(added)}." if added else ""
     more += f" Brought up to date at the start: {', '.join(renewed)}." if renewed else ""
+    more += " The numbers are from before that." if more else ""
     taken = f" The new model takes images of {plan.channels} channels only." if plan.channels else ""
     return f"{uses(plan.uses)}{taken}{more} {duration(plan.seconds, minutes)}"
 
