@@ -281,6 +281,21 @@ class ClassScores:
             self._unpack(number, whole[:, top : top + self._rows])
         return whole
 
+    def strip_places(self) -> list[tuple[int, slice]]:
+        """The plane, as :meth:`plane` counts them, and the rows of each strip that can be read by itself."""
+        depth = math.prod(self.shape[2:-2])
+        return [(place[0] * depth + (place[1] if len(place) > 1 else 0), rows) for place, rows in self._strips()]
+
+    def strip(self, number: int) -> np.ndarray:
+        """The scores of one strip: uint8 (K, rows, X), anew each time."""
+        self.pack()
+        if self._loose is not None:
+            return np.array(self._loose[_indexed(*next(itertools.islice(self._strips(), number, None)))])
+        top = number % self._cuts * self._rows
+        whole = np.empty((self.shape[1], min(self._rows, self.shape[-2] - top), self.shape[-1]), np.uint8)
+        self._unpack(number, whole)
+        return whole
+
     @property
     def _rows(self) -> int:
         """Rows of a strip."""

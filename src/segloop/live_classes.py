@@ -46,6 +46,11 @@ class LiveClasses:
         """Where the threshold is, in (0, 1)."""
         return 0.5 if self._level == HALF else self._level / 255
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what only moves need is held."""
+        return self._open is not None
+
     def reshaped(self, shape: tuple[int, ...]) -> LiveClasses:
         """The same for a class image whose pixels stand in another shape, in the same order."""
         read = self._read

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segloop._napari.live_class_layer import LiveClassLayer
     from segloop._napari.live_layer import LiveLayer
     from segloop._napari.live_part_layer import LivePartLayer
+    from segloop._napari.live_strip_layer import LiveStripLayer
     from segloop.candidates import ClassScores
 
 DEFAULT_SET = "my-corrections"
@@ -118,7 +119,9 @@ class Session:
         # layers whose candidates are kept
         self.live: weakref.WeakKeyDictionary[Labels, LiveLayer] = weakref.WeakKeyDictionary()
         # layers of classes whose scores are kept, to be moved by a threshold
-        self.live_classes: weakref.WeakKeyDictionary[Labels, LiveClassLayer] = weakref.WeakKeyDictionary()
+        self.live_classes: weakref.WeakKeyDictionary[Labels, LiveClassLayer | LiveStripLayer] = (
+            weakref.WeakKeyDictionary()
+        )
         # layers of objects that were parted from such scores
         self.live_parts: weakref.WeakKeyDictionary[Labels, LivePartLayer] = weakref.WeakKeyDictionary()
         # those that a semantic model made, and how sure it was of each pixel

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from segloop.live_classes import LiveClasses
     from segloop.live_labels import LiveLabels
     from segloop.live_parts import LiveParts
+    from segloop.live_strips import LiveStrips
     from segloop.segmentation import Segmentation, SegmentSettings
     from segloop.store import ModelInfo
     from segloop.train.finetune import FinetuneResult, FinetuneSettings
@@ -46,6 +47,9 @@ Events = Generator[Event, None, Any]
 
 LARGEST_TOUCHED = 1 << 26
 """Up to so many pixels, memory for the labels to come is taken at once, not later in the main thread."""
+
+AT_ONCE = 1 << 23
+"""So many pixels of classes follow a threshold at once; more do so strip by strip, what is on screen first."""
 
 
 def load_torch() -> Generator[Event, None, None]:
@@ -103,9 +107,11 @@ class Segmented:
     scores : ClassScores or None
         The scores of a semantic model, so that a review knows where it hesitated.
     live_classes : LiveClasses or None
-        What a threshold needs of them, if ``labels`` are classes and all is in memory.
+        What a threshold needs of them, if ``labels`` are classes, and few enough to be moved at once.
     live_parts : LiveParts or None
-        The same if ``labels`` are objects that were parted from classes.
+        The same if ``labels`` are objects that were parted from classes, and all is in memory.
+    live_strips : LiveStrips or None
+        What a threshold needs of classes that are more, also if their scores are in a file.
     """
 
     labels: np.ndarray
@@ -120,6 +126,7 @@ class Segmented:
     scores: ClassScores | None = None
     live_classes: LiveClasses | None = None
     live_parts: LiveParts | None = None
+    live_strips: LiveStrips | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,7 @@ def segment_image(
     if found is not None:
         live = LiveLabels(found, result.thresholds, np.iinfo(labels.dtype).max)
         live.warm_up(labels.dtype)
+    strips = _live_strips(result, image, classes)
     return Segmented(
         labels,
         result.labels.classes,
@@ -190,9 +198,25 @@ def segment_image(
         provenance if result.complete else {**provenance, "complete": False},
         live,
         None if isinstance(result.candidates, Candidates) else result.candidates,
-        _live_classes(result, image, classes),
+        None if strips is not None else _live_classes(result, image, classes),
         _live_parts(result, image, classes, labels),
+        strips,
     )
+
+
+def _live_strips(result: Segmentation, image: Image, classes: tuple[str, ...]) -> LiveStrips | None:
+    from segloop.candidates import ClassScores
+    from segloop.live_strips import LiveStrips
+
+    found = result.candidates
+    if not classes or not isinstance(found, ClassScores) or math.prod(image.label_shape) <= AT_ONCE:
+        return None
+    # planes are counted in the order of the layer's axes
+    if len(found.shape) == 5 and image.outer_axes(3) + "Z" != image.outer_axes(2):
+        return None
+    live = LiveStrips(found)
+    live.warm_up()
+    return live
 
 
 def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) -> LiveClasses | None:
@@ -200,7 +224,6 @@ def _live_classes(result: Segmentation, image: Image, classes: tuple[str, ...]) 
     from segloop.live_classes import LiveClasses
 
     found = result.candidates
-    # scores of large images are in a file: a slider could not act at once
     if not classes or not isinstance(found, ClassScores) or not found.in_memory:
         return None
     inner = "ZYX" if len(found.shape) == 5 else "YX"

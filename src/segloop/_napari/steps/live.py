@@ -152,10 +152,15 @@ class LiveStep(Step, Generic[Kind]):
 
     @guarded
     def _settle(self) -> None:
-        self._moving = False
         live = self.live
         if live is None or not live.fits:
+            self._moving = False
             return
+        self.settle(live)
+
+    def settle(self, live: Kind) -> None:
+        """Have everything follow the pixels of a layer whose thresholds rest."""
+        self._moving = False
         layer = live.layer
         if live.before is not None:
             # it takes too long to be done while a slider moves

@@ -1,0 +1,194 @@
+"""A Labels layer of classes too large to follow a threshold at once: what is on screen follows first, then the rest."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+import napari
+import numpy as np
+from napari.layers import Labels
+
+from segloop._napari import features
+from segloop._napari.areas import box_of, read, shaped
+from segloop._napari.history import Item, key_of, undo_items
+from segloop._napari.layers import Placement, plane_on_screen
+from segloop._napari.painted import Painted
+from segloop._napari.redrawn import Redrawn
+
+if TYPE_CHECKING:
+    from segloop.catalog import Area
+    from segloop.live_strips import LiveStrips
+
+
+class LiveStripLayer:
+    """Joins a large layer of classes to the scores that it was made from.
+
+    As for ``LiveClassLayer``, what a threshold draws is no edit; but it is drawn by :meth:`advance`, a while at a time,
+    and told by :meth:`tell`, a strip at a time.
+
+    Parameters
+    ----------
+    layer : Labels
+        In memory. Not kept alive.
+    live : LiveStrips
+        Of the layer's data as they are now.
+    place : Placement
+    """
+
+    def __init__(self, layer: Labels, live: LiveStrips, place: Placement) -> None:
+        self._layer = weakref.ref(layer)
+        self.live, self.place = live, place
+        self.start = live.threshold
+        self._shape = tuple(layer.data.shape)
+        self._painted = Painted(layer)
+        self._edits: tuple[tuple[int, int], ...] = ()
+        self._held: tuple[np.ndarray, ...] = ()
+        self._reviewed: np.ndarray | None = None
+        self._drawn: dict[int, np.ndarray] = {}
+        self._gained = np.zeros(0, np.int64)
+
+    def close(self) -> None:
+        """Let go of the layer."""
+        self._painted.close()
+
+    @property
+    def layer(self) -> Labels:
+        """The layer."""
+        layer = self._layer()
+        if layer is None:
+            raise ReferenceError("the layer of these scores is gone")
+        return layer
+
+    @property
+    def fits(self) -> bool:
+        """Whether the layer still has the shape that its scores are for."""
+        layer = self._layer()
+        if layer is None or not isinstance(layer.data, np.ndarray) or not layer.data.flags.c_contiguous:
+            return False
+        return layer.data.shape == self._shape
+
+    @property
+    def before(self) -> np.ndarray | None:
+        """None: of what moves change, only the strips concerned are copied."""
+        return None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the threshold acts on the whole layer, and all that it drew was told."""
+        return not self.live.is_due and not self._drawn
+
+    @property
+    def done(self) -> float:
+        """Share of the layer on which the threshold acts."""
+        return 1 - len(self.live.due(0, 0)) / max(1, len(self.live.strips))
+
+    @property
+    def share(self) -> float:
+        """Share of pixels that are not background, but for edits that the table does not have yet."""
+        table = features.by_label(self.layer.features)
+        return float(table["area"].sum() + self._gained[1:].sum()) / max(1, self.layer.data.size)
+
+    def keep_reviewed(self, mask: np.ndarray | None) -> None:
+        """Let nothing change where a person painted, or looked everything through.
+
+        Parameters
+        ----------
+        mask : bool, the shape of the layer's data, or None for nowhere
+        """
+        self._reviewed = mask
+        self._look()
+
+    def move(self, threshold: float) -> None:
+        """Move the threshold; nothing is drawn yet."""
+        self.live.move(threshold)
+
+    def advance(self, viewer: napari.Viewer, seconds: float) -> None:
+        """Draw for about so long, the strips nearest the middle of the screen first."""
+        until = time.monotonic() + seconds
+        layer = self.layer
+        # one may paint meanwhile
+        if tuple(map(key_of, undo_items(layer))) != self._edits:
+            self._look()
+            self.live.look_again()
+        shown = plane_on_screen(viewer, layer, self.place.axes, self.place.shape)
+        rows = layer.corner_pixels[:, self.place.axes.index("Y")]
+        plain, anything = self._is_plain(viewer), False
+        for number in self.live.due(shown, int(rows.mean())):
+            anything |= self._draw(number, shown if plain else -1)
+            if time.monotonic() > until:
+                break
+        if anything and not plain:
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def tell(self) -> Redrawn | None:
+        """What was drawn of a strip and not told yet; None if nothing is left."""
+        while self._drawn:
+            number, before = self._drawn.popitem()
+            area = self.live.strips[number]
+            after = read(self.layer, self.place, area).copy()
+            if (before != after).any():
+                both = (shaped(part, self.place, area) for part in (before, after))
+                return Redrawn(box_of(self.place, area), *both)
+        return None
+
+    def settle(self) -> tuple[Redrawn, ...]:
+        """Bring the table up to date; what was drawn is told by itself."""
+        table = features.by_label(self.layer.features)
+        gained = self._gained
+        rows: dict[int, features.Row | None] = {
+            number: {**dict(table.iloc[place]), "area": int(table["area"].iloc[place] + gained[number])}
+            for place, number in enumerate(table["index"].astype(int).tolist())
+            if number < len(gained) and gained[number]
+        }
+        self._gained = np.zeros(0, np.int64)
+        if rows:
+            self.layer.features = features.with_rows(self.layer.features, rows)
+        return ()
+
+    def rest(self) -> None:
+        """Pack the scores away until the slider moves again."""
+        self.live.rest()
+
+    def _look(self) -> None:
+        items: list[Item] = undo_items(self.layer)
+        self._edits = tuple(map(key_of, items))
+        self._held = tuple(mask for mask in (self._painted.mask, self._reviewed) if mask is not None)
+
+    def _held_in(self, area: Area) -> np.ndarray | None:
+        held: np.ndarray | None = None
+        for mask in self._held:
+            part = mask[self.place.block(area.plane, area.rows, area.columns)]
+            held = part if held is None else held | part
+        return held if held is None or self.place.rows_first else held.T
+
+    def _draw(self, number: int, shown: int) -> bool:
+        """Bring a strip up to date; that part of the picture is sent to the screen if it is on the plane ``shown``."""
+        area = self.live.strips[number]
+        data = read(self.layer, self.place, area)
+        before = data.copy()
+        box = self.live.update(number, data, self._held_in(area))
+        if box is None:
+            return False
+        self._drawn.setdefault(number, before)
+        counts = (np.bincount(part[box].ravel(), minlength=len(self._gained)) for part in (data, before))
+        self._gained = _sum(self._gained, *(sign * count for sign, count in zip((1, -1), counts)))
+        if area.plane == shown and self.layer.visible:
+            offset = tuple(own.start + side.start for own, side in zip((area.rows, area.columns), box))
+            self.layer.events.labels_update(data=data[box], offset=offset)
+        return True
+
+    def _is_plain(self, viewer: napari.Viewer) -> bool:
+        """Whether rows and columns are shown as such, and numbers as colours, which need no converting."""
+        dims, layer = viewer.dims, self.layer
+        straight = dims.ndisplay == 2 and tuple(dims.order[-2:]) == (dims.ndim - 2, dims.ndim - 1)
+        return straight and self.place.axes.endswith("YX") and not layer.contour and layer.data.dtype.itemsize <= 2
+
+
+def _sum(*counts: np.ndarray) -> np.ndarray:
+    """Add arrays of different lengths."""
+    total = np.zeros(max(map(len, counts)), np.int64)
+    for count in counts:
+        total[: len(count)] += count
+    return total
