@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +18,26 @@ from segloop import store
 from segloop._napari.jobs import explain
 from segloop._napari.plugin import SegloopDock
 from segloop._napari.steps.step import Step
+from segloop.models.registry import get_family
 
 # a viewer without a job may load Mesa's LLVM before torch looks for triton; see segloop._napari.llvm
 sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 PATIENCE = 60_000
 """Milliseconds: a busy machine is no reason to fail."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def modules_are_no_garbage() -> Iterator[None]:
+    """Let the search for garbage, which comes with the end of each viewer, pass over what is imported for good."""
+    for module in ("napari._qt.qt_main_window", "pyqtgraph", "segloop.segmentation", "segloop.trainings"):
+        importlib.import_module(module)
+    for name in ("unet", "maskrcnn"):
+        get_family(name)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +66,6 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def untrained(segloop_home: Path) -> str:
     """An own U-Net with fresh weights: real in everything but what it has learned."""
-    from segloop.models.registry import get_family
-
     family = get_family("unet")
     spec = family.new_spec("fresh", ("background", "foreground"), 1, 2, family.sizes()[0])
     store.save_model(family.build(spec), "fresh")

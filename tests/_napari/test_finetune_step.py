@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -47,12 +49,25 @@ def finetune(qtbot, dock):
     qtbot.waitUntil(lambda: dock.finetune_step.job is None, timeout=PATIENCE)
 
 
-def decide(monkeypatch, before: float, after: float) -> None:
-    """Let the held-out scores be these, whatever the few steps of a test make of the model."""
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """Where a finished training of ``ready`` is kept: what is asked of its end needs no process each time."""
+    return tmp_path_factory.mktemp("finished") / "training"
+
+
+def decide(monkeypatch, before: float, after: float, finished: Path | None = None) -> None:
+    """Let the held-out scores be these, whatever the few steps of a test make of the model.
+
+    Where ``finished`` is given, the training is that one, done by the first test that asks for it.
+    """
     real = trainings.follow
 
-    def judged(*given):
-        result = yield from real(*given)
+    def judged(folder, *given):
+        if finished is not None and finished.is_dir():
+            shutil.copytree(finished, folder.path, dirs_exist_ok=True)
+        result = yield from real(folder, *given)
+        if finished is not None and not finished.is_dir():
+            shutil.copytree(folder.path, finished, ignore=shutil.ignore_patterns("order.json"))
         return dataclasses.replace(result, before=before, after=after)
 
     monkeypatch.setattr(trainings, "follow", judged)
@@ -108,8 +123,8 @@ def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):
 
 
 @pytest.mark.parametrize(("before", "uncorrected"), [(1.0, True), (0.9, False)])
-def test_a_score_that_cannot_grow_is_explained(qtbot, ready, monkeypatch, before, uncorrected):
-    decide(monkeypatch, before, before)
+def test_a_score_that_cannot_grow_is_explained(qtbot, ready, monkeypatch, finished, before, uncorrected):
+    decide(monkeypatch, before, before, finished)
     finetune(qtbot, ready)
     text = ready.finetune.result.text()
     assert text.startswith(f"Not better. Held-out score {before:.3f}")
@@ -118,8 +133,8 @@ def test_a_score_that_cannot_grow_is_explained(qtbot, ready, monkeypatch, before
 
 
 @pytest.mark.parametrize("insist", [True, False])
-def test_a_worse_model_is_only_kept_if_the_person_insists(qtbot, ready, monkeypatch, insist):
-    decide(monkeypatch, 0.75, 0.5)
+def test_a_worse_model_is_only_kept_if_the_person_insists(qtbot, ready, monkeypatch, finished, insist):
+    decide(monkeypatch, 0.75, 0.5, finished)
     ready.finetune.name.setText("worse")
     finetune(qtbot, ready)
     assert ready.session.model == "fresh"
@@ -267,7 +282,7 @@ def test_the_last_result_is_offered_when_napari_was_started_again(qtbot, ready, 
     assert again.session.find_model("better").versions == (1,) and not errors
 
 
-def test_a_version_that_another_program_saved_meanwhile_is_the_one_in_use(qtbot, ready, monkeypatch):
+def test_a_version_that_another_program_saved_meanwhile_is_the_one_in_use(qtbot, ready, monkeypatch, finished):
     from segloop import versions
 
     save = versions.save_result
@@ -277,7 +292,7 @@ def test_a_version_that_another_program_saved_meanwhile_is_the_one_in_use(qtbot,
         save(result, name)
         return own
 
-    decide(monkeypatch, 0.5, 0.75)
+    decide(monkeypatch, 0.5, 0.75, finished)
     monkeypatch.setattr(versions, "save_result", saved_twice)
     ready.finetune.form.fields["epochs"].editor.setValue(1)
     ready.finetune.name.setText("better")
