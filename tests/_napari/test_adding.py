@@ -218,6 +218,20 @@ def test_boxes_are_filled_in_labels_from_elsewhere_too(open_dock, qtbot, errors)
     overlap = ((layer.data == 1) & (reference == label)).sum()
     assert overlap / ((layer.data == 1) | (reference == label)).sum() > 0.7
     assert errors == []
+    # where there is nothing, it is said, and what to do instead
+    from scipy import ndimage
+
+    away = ndimage.distance_transform_edt(np.pad(reference == 0, 1))[1:-1, 1:-1]
+    far = np.argwhere(away > away.max() / 2)
+    for row, column in np.random.default_rng(0).permutation(far)[:20].tolist():
+        before = layer.data.copy()
+        Hand(qtbot, dock).click((row / 2, column / 2))
+        if errors:
+            break
+    (said,) = errors
+    assert np.array_equal(layer.data, before)
+    assert said.startswith("nuclei-maskrcnn sees no object there; draw a box around it, or")
+    assert "objects-maskrcnn" in said and not said.endswith("run it")
 
 
 @pytest.mark.gui

@@ -198,6 +198,13 @@ def test_a_stack_is_scrolled_to_the_slice(dock, grid_labels, qtbot):
     qtbot.mouseClick(dock.correct.tour.next, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.correct.tour.right.isEnabled(), timeout=PATIENCE)
     assert viewer.dims.current_step[0] == 3
+    dock.tabs.setCurrentIndex(1)
+    overlay = viewer.canvas.overlays.text
+    assert overlay.visible and overlay.text.startswith("Object")
+    viewer.dims.set_current_step(0, 1)
+    assert not overlay.visible
+    viewer.dims.set_current_step(0, 3)
+    assert overlay.visible and overlay.text.startswith("Object")
     qtbot.mouseClick(dock.correct.tour.right, Qt.MouseButton.LeftButton)
     mask = dock.review_step.reviewed()
     assert mask[3].any() and not mask[:3].any()

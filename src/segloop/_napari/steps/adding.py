@@ -15,6 +15,7 @@ from qtpy.QtCore import Signal
 from segloop._napari import editing, prompt_work
 from segloop._napari.areas import area_between, box_of, read, shaped
 from segloop._napari.channels import seen_image
+from segloop._napari.choosers import UNNAMED
 from segloop._napari.editing import Paint
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.filled import Filled
@@ -307,6 +308,16 @@ class AddingStep(Step):
     def _on_box(self, corners: np.ndarray) -> None:
         self._look(partial(self._fill, corners), corners)
 
+    def _instead(self, model: ModelInfo, corners: np.ndarray) -> str:
+        """What to do where a model fills nothing."""
+        by_hand = "draw it with Outline, or with the brush"
+        advice = f"draw a box around it, or {by_hand}" if np.array_equal(corners[0], corners[1]) else by_hand
+        general = next((info.name for info in self.session.models if info.classes == UNNAMED), model.name)
+        if general == model.name:
+            return advice
+        run = " and run it" if self.live is not None else ""
+        return f"{advice}. {general} knows more kinds of objects: choose it under Segment{run}"
+
     def _asked(self) -> _Prompts:
         """The prompter for the layer, its image and model: the one at hand if it is that."""
         layer, model = self.layer, self._model()
@@ -415,7 +426,7 @@ class AddingStep(Step):
             box = np.array([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]) + 0.5
             mask, class_number = prompter.fill(area.plane, box, 1, outline), 1
         if not mask.inside.any():
-            raise LabelsError("the model sees no object there; draw it with the brush")
+            raise LabelsError(f"{asked.model.name} sees no object there; {self._instead(asked.model, corners)}")
         last = self._filled if self._filled and self._filled.is_meant_by(mask, self.ledger, place) else None
         label = editing.next_free_label(self.ledger) if last is None else last.label
         row = {"class": asked.model.classes[class_number - 1], "origin": ObjectOrigin.ADDED.value}

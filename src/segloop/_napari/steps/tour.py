@@ -280,8 +280,11 @@ class TourStep(Step):
     def _on_plane(self, event: Any = None) -> None:
         layer, tour = self.labels, self.tour
         if tour is not None and tour.region is not None and layer.ndim > 2:
-            place = self._place(tour.region.plane)
-            self._draw(layer, tour, tour.gone(layer.data[place]))
+            gone = tour.gone(layer.data[self._place(tour.region.plane)])
+            self._draw(layer, tour, gone)
+            # it is about what is outlined
+            seen = self._is_on_screen(layer, tour.region.plane) and self._is_near()
+            self._write(tour.route.why(tour.region, gone) if seen else "")
 
     def _on_camera(self, event: Any = None) -> None:
         if self._text_shown and not self._is_near():
