@@ -10,7 +10,7 @@ from segloop._napari.fields import TextLabel
 from segloop._napari.steps.step import Step, guarded
 
 NOT_KEPT = (
-    "“{}” has no sliders: what the model found beyond it was not kept, as after a restart, or where single objects were "
+    "“{}” has no sliders: what the model found beyond it was not kept, as after a restart, or where objects were "
     "parted from the classes of an image too large for memory. Segment the image again to move thresholds; a large one "
     "with a model that finds objects."
 )
