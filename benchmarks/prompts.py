@@ -6,9 +6,10 @@
 Each reference object is prompted twice: by its box, each side moved by up to a tenth of the box's side (uniformly,
 seeded), and by a click on a pixel of it, drawn from its inner half. The mask is compared with the reference by IoU.
 Features are computed before, once per image. ``nuclei`` is the held-out fold of ``nuclei_dsb2018``; of
-``em_drosophila_vnc``, whose labels are classes, objects are the connected pieces of mitochondria. ``--half odd`` takes
-every second image only, beginning with the second. ``background_nothing`` is the share of clicks on background, a dozen
-an image and more than five pixels from any object, that give nothing. Times are of the processor, in this process.
+``em_drosophila_vnc``, whose labels are classes, objects are the connected pieces of mitochondria. ``--part odd`` takes
+every second image only, beginning with the second; ``held-out`` those of other folders than the nuclei that no bundled
+model was trained on (``domains.py``). ``background_nothing`` is the share of clicks on background, a dozen an image and
+more than five pixels from any object, that give nothing. Times are of the processor, in this process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from domains import DOMAINS
 from reviewing import Annotated, read_set
 from scipy import ndimage
 
@@ -40,7 +42,9 @@ CLICKS_ON_BACKGROUND, FAR = 12, 5.0
 LEAST_AREA = 100
 """Smaller pieces of a class are left out."""
 
-HALVES = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
+PARTS = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
+
+HELD_OUT = "held-out"
 
 
 @dataclass
@@ -79,11 +83,18 @@ def pieces(item: Annotated, number: int) -> Annotated:
     return Annotated(item.name, item.image, np.where(areas[labels] >= LEAST_AREA, labels, 0))
 
 
-def measure(data: Path, folder: str, name: str, half: str, most: int) -> dict[str, object]:
+def images_of(data: Path, folder: str, part: str) -> list[Annotated]:
+    """Read the images that are prompted."""
+    if part == HELD_OUT and folder in DOMAINS:
+        return [DOMAINS[folder].read(data, name) for name in DOMAINS[folder].held_out]
+    return read_set(data, folder, 0)[PARTS.get(part, slice(None))]
+
+
+def measure(data: Path, folder: str, name: str, part: str, most: int) -> dict[str, object]:
     """Prompt the objects of a set of images, up to ``most`` of each image (seeded)."""
     model = segloop.load_model(name)
     boxes, clicks, looks, nothing = Scores(), Scores(), [], []
-    items = read_set(data, folder, 0)[HALVES[half]]
+    items = images_of(data, folder, part)
     for place, item in enumerate(items):
         rng = np.random.default_rng(place)
         item = pieces(item, CLASS_OF_OBJECTS[folder]) if folder in CLASS_OF_OBJECTS else item
@@ -133,11 +144,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", action="append", required=True, metavar="FOLDER", dest="sets")
     parser.add_argument("--model", default="nuclei-maskrcnn")
-    parser.add_argument("--half", choices=tuple(HALVES), default="all")
+    parser.add_argument("--part", choices=(*PARTS, HELD_OUT), default="all")
     parser.add_argument("--objects", type=int, default=1 << 30, help="at most so many of each image")
     options = parser.parse_args()
     for folder in options.sets:
-        report = measure(options.data, folder, options.model, options.half, options.objects)
+        report = measure(options.data, folder, options.model, options.part, options.objects)
         print(json.dumps(report, indent=2), flush=True)
 
 
