@@ -103,6 +103,7 @@ def with_detections(model: Any, proposals: int, detections: int, **others: float
     """
     numbers = dict(model.spec.architecture) | others
     numbers |= {"proposals": proposals, "detections": detections, "box_score": 0.0}
+    numbers["proposal_score"] = min(0.01, numbers["proposal_score"])
     other = type(model)(replace(model.spec, architecture=numbers))
     other.module.load_state_dict(model.module.state_dict())
     return other

@@ -23,6 +23,7 @@ from segloop import segmentation
 from segloop.cli import main
 from segloop.cluster import ClusterError, ImageDone, blocks, segment_on_cluster, segment_tiles, tasks, tiles
 from segloop.cluster.connection import crew, model_source
+from segloop.cluster.flow import flow
 from segloop.errors import FileError, ImageError, ModelError, SegmentError, SettingsError
 from segloop.events import Event, Notice, SegmentStarted, TileDone, drain
 from segloop.image import Image
@@ -216,6 +217,31 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, tmp_path, mosa
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         assert killed[0] not in client.run(os.getpid).values()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_task_that_kills_every_worker_is_said_in_words_that_help():
+    """As the system does with a worker that takes too much memory."""
+    with new_cluster(1) as own, distributed.Client(own, set_as_default=False) as client:
+        own.scheduler.allowed_failures = 1
+        ((_, outcome),) = flow(client, _die, [()], timeout=60)
+        assert isinstance(outcome, ClusterError)
+        for said in ("2 workers died over one task", "smaller --tile", "more memory", "fewer workers"):
+            assert said in str(outcome)
+
+
+def test_objects_at_seams_are_looked_at_again_and_come_out_the_same(cluster, tmp_path, mosaic):
+    large = np.kron(mosaic[:250, :300], np.ones((4, 4), np.uint8))
+    settings = replace(CPU, tile=384, object_size=load_model("nuclei-maskrcnn", Device.CPU).spec.object_size)
+    image = as_zarr(tmp_path, large)
+    events: list[Event] = []
+    here, there = both(cluster, tmp_path, image, "nuclei-maskrcnn", settings=settings, on_event=events.append)
+    done = [event for event in events if isinstance(event, TileDone)]
+    started = next(event for event in events if isinstance(event, SegmentStarted))
+    assert len(done) > started.tiles and here == there
 
 
 def _short_of_memory(side: int, error: Exception, module: str = "segloop.cluster.tasks") -> None:

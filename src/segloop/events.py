@@ -37,7 +37,7 @@ class SegmentStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class TileDone(Event):
-    """One more tile was predicted; ``done`` counts from 1 to ``tiles``, which grows if tiles must be made smaller."""
+    """One more tile was predicted; ``done`` counts from 1 to ``tiles``, which grows if more are needed."""
 
     done: int
     tiles: int

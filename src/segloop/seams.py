@@ -11,6 +11,7 @@ from segloop.agreement import connected, connected_apart, meeting, rearrange, sh
 from segloop.candidates import Candidates
 from segloop.models.protocol import Instances
 from segloop.painting import pixel_regions
+from segloop.retakes import GridView, needed_depth, plan_retakes
 from segloop.tiling import Tile
 
 TOUCH = 2.0
@@ -18,6 +19,9 @@ TOUCH = 2.0
 
 SAME = 0.5
 """Instances of one class from two tiles whose masks agree by this IoU, in what both tiles see, are one object."""
+
+ALIKE = 0.8
+"""If they agree by less than this, only if they are about equally sure: a thing may be taken for this or for that."""
 
 NEAR = 0.25
 """Boxes that agree less than this are not looked at further."""
@@ -32,7 +36,8 @@ PART = 0.8
 class Joiner:
     """Takes the instances of the tiles of one plane as they come, and joins them into candidates.
 
-    What comes out does not depend on the order in which the tiles come.
+    What comes out does not depend on the order in which the tiles come. Tiles that come after :meth:`retakes` was
+    called are those it asked for: they answer for the objects that no tile of the grid sees well.
 
     Parameters
     ----------
@@ -47,6 +52,7 @@ class Joiner:
         self._tiles: list[Tile] = []
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._count = 0
+        self._first: GridView | None = None
         # one array that grows: the masks are nearly all of the memory
         self._masks = np.empty((0, 28, 28), np.uint8)
 
@@ -58,6 +64,10 @@ class Joiner:
         keep = np.flatnonzero(belongs(tile, found.boxes, self._shape))
         offset = np.array([tile.outer[1].start, tile.outer[0].start] * 2, np.float32)
         boxes = found.boxes[keep].astype(np.float32) + offset
+        if self._first:
+            answers = belongs(tile, self._first.boxes - offset, self._shape)
+            own = self._first.take(tile, boxes, found.scores[keep], answers)
+            keep, boxes = keep[own], boxes[own]
         masks = found.masks[keep]
         if masks.dtype != np.uint8:
             masks = np.rint(masks * 255).astype(np.uint8)
@@ -70,6 +80,34 @@ class Joiner:
         self._tiles.append(tile)
         self._parts.append((boxes, found.scores[keep].astype(np.float32), found.classes[keep].astype(np.int64)))
 
+    def retakes(self, divisor: int, score: float) -> list[Tile]:
+        """Tiles, as large as those of the grid, around what none of them sees well; to be called once, after all.
+
+        Parameters
+        ----------
+        divisor : int
+            Of the tiles' starts.
+        score : float
+            Objects below it are not worth a tile.
+        """
+        if not self._count:
+            return []
+        suspects = [
+            _depth(tile, boxes, self._shape) < np.where(scores >= score, needed_depth(boxes), -np.inf)
+            for tile, (boxes, scores, _) in zip(self._tiles, self._parts)
+        ]
+        if not any(own.any() for own in suspects):
+            return []
+        pieces = self._gather()
+        best, rest, objects = _resolve(pieces, np.arange(self._count))
+        owners = np.full(self._count, -1)
+        owners[best] = best
+        owners[rest] = objects[rest]
+        self._first = first = GridView.of(owners, pieces.boxes, pieces.scores, self._tiles, self._shape)
+        asked = np.flatnonzero(first.weak & (first.scores >= score))
+        size = (max(tile.shape[0] for tile in self._tiles), max(tile.shape[1] for tile in self._tiles))
+        return plan_retakes(first.boxes[asked], first.depth[asked], size, divisor, self._shape)
+
     def join(self) -> Candidates:
         """Join all that was taken, which may be nothing; to be called once."""
         if not self._count:
@@ -77,22 +115,10 @@ class Joiner:
             boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
             return Candidates(boxes, scores, none, self._masks, none, none, (1, *self._shape))
         pieces = self._gather()
-        everything = np.arange(len(pieces.boxes))
-        # two of one tile are never the same
-        group = connected_apart(pieces.sources, _same(pieces, everything))
-        # of each group the deepest whole one; if none is whole, all
-        whole = np.flatnonzero(~pieces.cut)
-        whole = whole[np.lexsort((whole, -pieces.scores[whole], -pieces.depth[whole], group[whole]))]
-        firsts = np.flatnonzero(np.diff(group[whole], prepend=-1))
-        best = whole[firsts]
-        seen_whole = np.zeros(len(everything), bool)
-        seen_whole[group[best]] = True
-        rest = np.flatnonzero(~seen_whole[group])
-        rest = rest[~_covered(pieces, rest, np.sort(best))]
-        # pieces that agree, and parts of each other, form one object
-        objects = everything.copy()
-        links = np.concatenate([_links(group, rest), _parts(pieces, rest)])
-        objects[rest] = connected(len(everything), links)[rest]
+        indices = np.arange(len(pieces.boxes))
+        if self._first and self._first.answers:
+            indices = np.concatenate([self._first.left(), indices[len(self._first.owners) :]])
+        best, rest, objects = _resolve(pieces, indices)
         scores = pieces.scores.copy()
         np.maximum.at(scores, objects[rest], pieces.scores[rest])
         scores[rest] = scores[objects[rest]]
@@ -112,19 +138,20 @@ class Joiner:
             none = np.zeros(0, np.float32)
             self._tiles.append(Tile((slice(0, 0),) * 2, (slice(0, 0),) * 2))
             self._parts.append((none.reshape(0, 4), none, none.astype(np.int64)))
-        order = sorted(range(len(self._tiles)), key=lambda place: _frame(self._tiles[place]))
-        tiles = [self._tiles[place] for place in order]
+        grid = len(self._first.grid) if self._first else len(self._tiles)
+        order = sorted(range(len(self._tiles)), key=lambda place: (place >= grid, _frame(self._tiles[place])))
         lengths = np.array([len(boxes) for boxes, _, _ in self._parts])
         starts = np.cumsum(lengths) - lengths
         self._masks.resize((self._count, *self._masks.shape[1:]), refcheck=False)
         if order != sorted(order):
             places = np.concatenate([np.arange(starts[place], starts[place] + lengths[place]) for place in order])
             rearrange(self._masks.reshape(self._count, -1), places)
-        boxes, scores, classes = (np.concatenate([self._parts[place][k] for place in order]) for k in range(3))
-        sources = np.repeat(np.arange(len(tiles)), lengths[order])
-        ends = np.cumsum(lengths[order])[:-1]
-        depth = np.concatenate([_depth(tile, own, self._shape) for tile, own in zip(tiles, np.split(boxes, ends))])
-        frames = np.array([_frame(tile) for tile in tiles], np.int64)
+        self._tiles = [self._tiles[place] for place in order]
+        self._parts = [self._parts[place] for place in order]
+        boxes, scores, classes = (np.concatenate([part[k] for part in self._parts]) for k in range(3))
+        sources = np.repeat(np.arange(len(self._tiles)), lengths[order])
+        depth = np.concatenate([_depth(tile, own, self._shape) for tile, (own, _, _) in zip(self._tiles, self._parts)])
+        frames = np.array([_frame(tile) for tile in self._tiles], np.int64)
         return _Pieces(boxes, scores, classes, self._masks, sources, frames, depth <= TOUCH, depth, self._shape)
 
 
@@ -269,14 +296,35 @@ def _depth(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return depth
 
 
+def _resolve(pieces: _Pieces, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of some pieces, those seen whole, those that form objects with others, and for each piece one of its object."""
+    # two of one tile are never the same
+    group = connected_apart(pieces.sources, _same(pieces, indices))
+    # of each group the deepest whole one; if none is whole, all
+    whole = indices[~pieces.cut[indices]]
+    whole = whole[np.lexsort((whole, -pieces.scores[whole], -pieces.depth[whole], group[whole]))]
+    best = whole[np.flatnonzero(np.diff(group[whole], prepend=-1))]
+    seen_whole = np.zeros(len(pieces.boxes), bool)
+    seen_whole[group[best]] = True
+    rest = indices[~seen_whole[group[indices]]]
+    rest = rest[~_covered(pieces, rest, np.sort(best))]
+    # pieces that agree, and parts of each other, form one object
+    objects = np.arange(len(pieces.boxes))
+    links = np.concatenate([_links(group, rest), _parts(pieces, rest)])
+    objects[rest] = connected(len(objects), links)[rest]
+    return best, rest, objects
+
+
 def _same(pieces: _Pieces, indices: np.ndarray) -> np.ndarray:
     """Pairs that are one object, of two tiles each, the best agreement first: int64 (P, 2)."""
     pairs, common, boxes_iou = pieces.near(indices)
     pairs, common = pairs[boxes_iou >= NEAR], common[boxes_iou >= NEAR]
     own, its, both = pieces.shared(pairs, common).T
     iou = both / np.maximum(own + its - both, 1)
+    low, high = np.sort(pieces.scores[pairs], axis=1).T
+    same = (iou >= SAME) & ((iou >= ALIKE) | (low >= high / 2))
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -iou))
-    return pairs[order[iou[order] >= SAME]]
+    return pairs[order[same[order]]]
 
 
 def _covered(pieces: _Pieces, rest: np.ndarray, whole: np.ndarray) -> np.ndarray:

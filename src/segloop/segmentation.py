@@ -207,7 +207,7 @@ def segment_events(
     workers = Workers(fitting_workers(total, int(SHARE * free // max(1, needed))) if device.type == "cpu" else 1)
     yield SegmentStarted(total, tiles[0].shape, str(model.device))
 
-    stopped = False
+    stopped = retaken = False
     flying: deque[tuple[list[tuple[int, Tile]], Future[Sequence[ScoreMap] | Sequence[Instances]]]] = deque()
     try:
         while True:
@@ -217,8 +217,14 @@ def segment_events(
                 some = _next_batch(waiting, batch)
                 block, own = blocks[some[0][0]], [tile for _, tile in some]
                 flying.append((some, workers.submit(predict_tiles, model, plan, block, own)))
-            if not flying:
+            if not flying and (stopped or retaken):
                 break
+            if not flying:
+                # of objects that no tile sees well, once all are known
+                retaken = True
+                waiting.extend(stitcher.retakes())
+                total += len(waiting)
+                continue
             some, future = flying.popleft()
             try:
                 parts = future.result()
@@ -247,7 +253,7 @@ def segment_events(
             for (plane, tile), part in zip(some, parts):
                 stitcher.add(plane, tile, part)
                 done += 1
-                if preview:
+                if preview and not retaken:
                     yield from stitcher.preview(plane, tile, part)
                 yield TileDone(done, total)
     finally:

@@ -42,6 +42,10 @@ class Stitcher(Protocol):
         """Labels of the tile just added, to be shown meanwhile."""
         ...
 
+    def retakes(self) -> list[tuple[int, Tile]]:
+        """Further tiles, with their planes, that are to be added before the end; asked once, when all were added."""
+        ...
+
     def finish(self) -> Finished:
         """Labels, table and candidates of all that was added."""
         ...
@@ -199,6 +203,10 @@ class ClassStitcher:
         for depth, shown in zip(depths, labels if len(region) == 3 else [labels]):
             yield LabelsDone(self._layout.flat(plane, depth), rows, columns, shown)
 
+    def retakes(self) -> list[tuple[int, Tile]]:
+        """None: a pixel is seen well by the tile that answers for it."""
+        return []
+
     def _part_alone(self, scores: np.ndarray) -> np.ndarray:
         parted = part_whole(scores[1], scores[0])
         parted[parted > 0] += np.uint32(self._previewed)
@@ -301,6 +309,15 @@ class ObjectStitcher:
         block[block > 0] += np.uint32(self._previewed)
         self._previewed += len(chosen)
         yield LabelsDone(self._layout.flat(plane), rows, columns, block)
+
+    def retakes(self) -> list[tuple[int, Tile]]:
+        """Tiles around objects that no tile sees well, if they are at least half as sure as those that are shown."""
+        least = self._thresholds[0] / 2
+        return [
+            (plane, tile)
+            for plane, joiner in enumerate(self._joiners)
+            for tile in joiner.retakes(self._plan.divisor, least)
+        ]
 
     def finish(self) -> Finished:
         """Labels, one row per object, and the candidates."""

@@ -183,6 +183,10 @@ class _Joined(ABC):
     def add(self, plane: int, tile: Tile, part: Any) -> None:
         """Take the result of a tile."""
 
+    def retakes(self) -> list[tuple[int, Tile]]:
+        """Further tiles, to be predicted when all were added."""
+        return []
+
     @abstractmethod
     def finish(self, order: Order, target: Path) -> Finished:
         """Write the label image; returns it, the table and the candidates."""
@@ -236,6 +240,9 @@ class _Objects(_Joined):
 
     def add(self, plane: int, tile: Tile, part: Any) -> None:
         self._stitcher.add(plane, tile, part)
+
+    def retakes(self) -> list[tuple[int, Tile]]:
+        return self._stitcher.retakes()
 
     def finish(self, order: Order, target: Path) -> Finished:
         candidates, chosen, objects = self._stitcher.choose()
@@ -291,19 +298,23 @@ def _predict(job: _Job, joined: _Joined, notices: list[str]) -> Generator[Event,
     planes = int(np.prod([job.image.sizes[axis] for axis in job.image.outer_axes(plan.spec.ndim)], initial=1))
     waiting = [(plane, tile) for plane in range(planes) for tile in tiles]
     workers = len(job.client.nthreads())
-    size = min(LARGEST_GROUP, max(1, len(waiting) // (4 * max(1, workers))))
-    groups = [waiting[at : at + size] for at in range(0, len(waiting), size)]
-    done, total = 0, len(waiting)
+    done, total, retaken = 0, len(waiting), False
     yield SegmentStarted(total, tiles[0].shape, f"{workers} workers")
-    with closing(job.each(predict_group, ((group,) for group in groups))) as results:
-        for number, predicted in results:
-            for notice in predicted.notices:
-                # several workers may find the same
-                if notice not in notices:
-                    notices.append(notice)
-                    yield Notice(notice)
-            total += len(predicted.parts) - len(groups[number])
-            for plane, tile, part in predicted.parts:
-                joined.add(plane, tile, part)
-                done += 1
-                yield TileDone(done, total)
+    while waiting:
+        size = min(LARGEST_GROUP, max(1, len(waiting) // (4 * max(1, workers))))
+        groups = [waiting[at : at + size] for at in range(0, len(waiting), size)]
+        with closing(job.each(predict_group, ((group,) for group in groups))) as results:
+            for number, predicted in results:
+                for notice in predicted.notices:
+                    # several workers may find the same
+                    if notice not in notices:
+                        notices.append(notice)
+                        yield Notice(notice)
+                total += len(predicted.parts) - len(groups[number])
+                for plane, tile, part in predicted.parts:
+                    joined.add(plane, tile, part)
+                    done += 1
+                    yield TileDone(done, total)
+        # of objects that no tile sees well, once all are known; then no more
+        waiting = [] if retaken else joined.retakes()
+        retaken, total = True, total + len(waiting)

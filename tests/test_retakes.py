@@ -1,0 +1,171 @@
+"""Retakes: further tiles around objects that no tile of the grid sees well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segloop.events import TileDone
+from segloop.matching import match
+from segloop.models.protocol import Instances
+from segloop.retakes import best_depth, depth_in, needed_depth, plan_retakes
+from segloop.seams import Joiner
+from segloop.segmentation import SegmentSettings, segment, segment_events
+from segloop.store import load_model
+from segloop.tiling import Tile, plan_tiles
+
+SHAPE = (1000, 1000)
+GRID = plan_tiles(SHAPE, (384,) * 2, (64,) * 2, (32,) * 2)
+
+
+def instances(*found: tuple[float, float, float, float, float]) -> Instances:
+    """Full boxes: x0, y0, x1, y1, score."""
+    numbers = np.array(found, np.float32).reshape(-1, 5)
+    count = len(numbers)
+    return Instances(numbers[:, :4], numbers[:, 4], np.ones(count, np.int64), np.ones((count, 28, 28), np.float32))
+
+
+def seen_by(tile: Tile, box: tuple[float, ...], score: float) -> Instances:
+    """What an honest model says of a box, cut where the tile ends; nothing if it does not meet it."""
+    top, left = (side.start for side in tile.outer)
+    low, high = np.array([left, top]), np.array([tile.outer[1].stop, tile.outer[0].stop])
+    first, last = np.maximum(box[:2], low), np.minimum(box[2:], high)
+    if (last - first).min() <= 0:
+        return instances()
+    return instances((*(first - low), *(last - low), score))
+
+
+def test_small_objects_ask_for_nothing_wherever_they_lie() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 950, (400, 2))
+    joiner = Joiner(SHAPE, 0)
+    for tile in GRID:
+        parts = [seen_by(tile, (x, y, x + 25, y + 25), 0.9) for x, y in corners]
+        numbers = np.concatenate([np.c_[part.boxes, part.scores] for part in parts])
+        joiner.add(tile, instances(*numbers))
+    assert joiner.retakes(32, 0.2) == []
+
+
+def test_an_object_at_a_seam_is_taken_from_the_tile_around_it() -> None:
+    box = (230.0, 430.0, 400.0, 560.0)
+    joiner = Joiner(SHAPE, 0)
+    for tile in GRID:
+        joiner.add(tile, seen_by(tile, box, 0.9))
+    (tile,) = joiner.retakes(32, 0.2)
+    assert tile.shape == GRID[0].shape and all(side.start % 32 == 0 for side in tile.outer)
+    # what the retake says differs from what the grid made of pieces
+    left, top = tile.outer[1].start, tile.outer[0].start
+    better = (233.0, 433.0, 398.0, 557.0)
+    joiner.add(tile, instances((better[0] - left, better[1] - top, better[2] - left, better[3] - top, 0.8)))
+    joined = joiner.join()
+    assert len(joined) == 1
+    np.testing.assert_allclose(joined.boxes[0], better)
+    assert joined.scores[0] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("answer", [(), ((200.0, 100.0, 230.0, 140.0, 0.9),)])
+def test_what_a_retake_does_not_find_is_not_lost(answer: tuple) -> None:
+    box = (230.0, 430.0, 400.0, 560.0)
+    joiner = Joiner(SHAPE, 0)
+    for tile in GRID:
+        joiner.add(tile, seen_by(tile, box, 0.9))
+    (tile,) = joiner.retakes(32, 0.2)
+    joiner.add(tile, instances(*answer))
+    joined = joiner.join()
+    assert len(np.unique(joined.objects)) == 1
+    around = (*joined.boxes[:, :2].min(axis=0), *joined.boxes[:, 2:].max(axis=0))
+    np.testing.assert_allclose(around, box)
+
+
+def test_objects_larger_than_a_tile_and_unsure_ones_are_not_asked_for() -> None:
+    for box, score in (((100.0, 100.0, 900.0, 300.0), 0.9), ((230.0, 430.0, 400.0, 560.0), 0.1)):
+        joiner = Joiner(SHAPE, 0)
+        for tile in GRID:
+            joiner.add(tile, seen_by(tile, box, score))
+        assert joiner.retakes(32, 0.2) == []
+        assert len(np.unique(joiner.join().objects)) == 1
+
+
+def test_a_deep_but_unsure_guess_does_not_replace_an_object() -> None:
+    """Two guesses of one tile: a nearby tile has only the unsure one, and deeper."""
+    row = sorted((tile for tile in GRID if tile.outer[0].start == 0), key=lambda tile: tile.outer[1].start)
+    first, second = row[:2]
+    shift, end = second.outer[1].start, first.outer[1].stop
+    sure, unsure = (end - 105.0, 100.0, end - 5.0, 200.0, 0.9), (end - 95.0, 100.0, end - 23.0, 200.0, 0.1)
+    joiner = Joiner(SHAPE, 0)
+    joiner.add(first, instances(sure))
+    joiner.add(second, instances((unsure[0] - shift, unsure[1], unsure[2] - shift, *unsure[3:])))
+    assert joiner.join().scores.max() == pytest.approx(0.9)
+
+
+def test_one_retake_serves_all_that_it_sees_well() -> None:
+    boxes = np.array([[230, 430, 330, 530], [240, 540, 330, 620], [800, 800, 900, 900]], np.float32)
+    tiles = plan_retakes(boxes, np.zeros(3, np.float32), (384, 384), 32, SHAPE)
+    assert len(tiles) == 2
+    for box in boxes:
+        assert max(depth_in(tile, box[None], SHAPE)[0] for tile in tiles) >= needed_depth(box[None])[0]
+
+
+def test_depth_is_that_of_the_best_tile() -> None:
+    rng = np.random.default_rng(1)
+    low = rng.uniform(0, 900, (200, 2)).astype(np.float32)
+    boxes = np.concatenate([low, low + rng.uniform(5, 300, (200, 2)).astype(np.float32)], axis=1)
+    each = np.max([depth_in(tile, boxes, SHAPE) for tile in GRID], axis=0)
+    np.testing.assert_array_equal(best_depth(GRID, boxes, SHAPE), each)
+
+
+@pytest.fixture(scope="module")
+def large() -> tuple:
+    """A real image enlarged, the model, settings that keep it so, and labels of one pass over the whole."""
+    import segloop
+    from segloop.samples import load_sample
+
+    pixels = np.asarray(load_sample("fluorescence").data)[:260, :348]
+    image = segloop.Image(np.kron(pixels, np.ones((4, 4), pixels.dtype)), "YX")
+    model = load_model("nuclei-maskrcnn")
+    settings = SegmentSettings(object_size=model.spec.object_size, tile=1408)
+    return image, model, settings, segment(model, image, settings).labels.data
+
+
+def test_large_objects_do_not_depend_on_tiles(large: tuple) -> None:
+    image, model, settings, whole = large
+    events: list = []
+    labels = segment(model, image, replace(settings, tile=512), events.append).labels.data
+    matching = match(whole, labels, 0.9)
+    assert len(matching.iou) >= 0.97 * whole.max() and abs(int(labels.max()) - int(whole.max())) <= 1
+    done = [event for event in events if isinstance(event, TileDone)]
+    assert len(done) > 12 and done[-1].done == done[-1].tiles == len(done)
+
+
+def test_stopping_during_retakes_keeps_what_the_grid_found(large: tuple) -> None:
+    image, model, settings, whole = large
+    done = 0
+    work = segment_events(model, image, replace(settings, tile=512), stop=lambda: done >= 13)
+    try:
+        while True:
+            done += isinstance(next(work), TileDone)
+    except StopIteration as stop:
+        result = stop.value
+    assert not result.complete
+    assert len(match(whole, result.labels.data, 0.5).iou) >= 0.95 * whole.max()
+
+
+def test_the_order_of_retakes_does_not_matter() -> None:
+    boxes = ((230.0, 430.0, 400.0, 560.0), (600.0, 100.0, 760.0, 230.0), (240.0, 700.0, 390.0, 860.0))
+    joined = []
+    for step in (1, -1):
+        joiner = Joiner(SHAPE, 0)
+        for tile in GRID[::step]:
+            found = [seen_by(tile, box, 0.9) for box in boxes]
+            joiner.add(tile, instances(*np.concatenate([np.c_[part.boxes, part.scores] for part in found])))
+        tiles = joiner.retakes(32, 0.2)
+        assert tiles
+        for tile in tiles[::step]:
+            found = [seen_by(tile, box, 0.8) for box in boxes]
+            joiner.add(tile, instances(*np.concatenate([np.c_[part.boxes, part.scores] for part in found])))
+        joined.append(joiner.join())
+    for name in ("boxes", "scores", "objects", "masks"):
+        np.testing.assert_array_equal(getattr(joined[0], name), getattr(joined[1], name))
+    assert len(joined[0]) == 3 and (joined[0].scores == np.float32(0.8)).all()
