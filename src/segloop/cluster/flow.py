@@ -94,8 +94,8 @@ def _outcome(future: Any) -> Any:
         error = future.exception()
         if isinstance(error, KilledWorker):
             return ClusterError(
-                f"{error.allowed_failures + 1} workers died over one task, which was then given up, probably for lack of "
-                "memory; use a smaller --tile, give each worker more memory, or have fewer workers on a machine"
+                f"{error.allowed_failures + 1} workers died over one task, which was then given up, probably for lack "
+                "of memory; use a smaller --tile, give each worker more memory, or have fewer workers on a machine"
             )
         return error
     result = future.result()
