@@ -104,3 +104,21 @@ def test_what_is_held_no_longer_follows_again(found):
     expected = first.copy()
     LiveClasses(lambda: scores, first.shape).move(0.8, expected)
     assert np.array_equal(data, expected)
+
+
+def test_a_strip_that_failed_stays_due(found, monkeypatch):
+    live = LiveStrips(found["planes"])
+    live.move(0.3)
+    number, (_, rows) = live.due(0, 0)[0], next(iter(found["planes"].strip_places()))
+    data = np.zeros((rows.stop - rows.start, 70), np.uint8)
+
+    def fail(*_):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LiveClasses, "move", fail)
+        with pytest.raises(OSError, match="gone"):
+            live.update(number, data, None)
+    assert number in live.due(0, 0)
+    live.update(number, data, None)
+    assert number not in live.due(0, 0)

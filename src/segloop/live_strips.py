@@ -92,9 +92,9 @@ class LiveStrips:
             The box in the strip that holds all that changed; None if nothing did.
         """
         live = self._live[number]
-        self._due.discard(number)
         freed = live.hold(held if held is not None and held.any() else None, data)
         moved = live.move(self.threshold, data)
+        self._due.discard(number)
         if live.is_open:
             self._open.pop(number, None)
             self._open[number] = None
