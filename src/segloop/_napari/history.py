@@ -38,6 +38,16 @@ def undo_items(layer: Labels) -> list[Item]:
     return list(layer._undo_history)
 
 
+def staged_item(layer: Labels) -> Item:
+    """Return what is painted of a stroke that is not ended yet, which no undo step holds; empty without one."""
+    return list(layer._staged_history)
+
+
+def is_being_painted(layer: Labels) -> bool:
+    """Whether a stroke is going on."""
+    return bool(layer._block_history or layer._staged_history)
+
+
 def redo_items(layer: Labels) -> list[Item]:
     """Return the steps that can be done again."""
     return list(layer._redo_history)

@@ -12,7 +12,7 @@ from napari.layers import Labels
 
 from segloop._napari import features
 from segloop._napari.areas import box_of, read, shaped
-from segloop._napari.history import Item, key_of, undo_items
+from segloop._napari.history import key_of, staged_item, undo_items
 from segloop._napari.layers import Placement, plane_on_screen
 from segloop._napari.painted import Painted
 from segloop._napari.redrawn import Redrawn
@@ -44,6 +44,7 @@ class LiveStripLayer:
         self._shape = tuple(layer.data.shape)
         self._painted = Painted(layer)
         self._edits: tuple[tuple[int, int], ...] = ()
+        self._staged = 0
         self._held: tuple[np.ndarray, ...] = ()
         self._reviewed: np.ndarray | None = None
         self._drawn: dict[int, np.ndarray] = {}
@@ -109,7 +110,7 @@ class LiveStripLayer:
         until = time.monotonic() + seconds
         layer = self.layer
         # one may paint meanwhile
-        if tuple(map(key_of, undo_items(layer))) != self._edits:
+        if (self._edits, self._staged) != self._edits_now():
             self._look()
             self.live.look_again()
         shown = plane_on_screen(viewer, layer, self.place.axes, self.place.shape)
@@ -152,9 +153,12 @@ class LiveStripLayer:
         self.live.rest()
 
     def _look(self) -> None:
-        items: list[Item] = undo_items(self.layer)
-        self._edits = tuple(map(key_of, items))
+        self._edits, self._staged = self._edits_now()
         self._held = tuple(mask for mask in (self._painted.mask, self._reviewed) if mask is not None)
+
+    def _edits_now(self) -> tuple[tuple[tuple[int, int], ...], int]:
+        """What tells whether a person painted since: the undo steps, and how far a stroke is that is going on."""
+        return tuple(map(key_of, undo_items(self.layer))), len(staged_item(self.layer))
 
     def _held_in(self, area: Area) -> np.ndarray | None:
         held: np.ndarray | None = None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 
-from segloop._napari.history import Item, key_of, undo_items
+from segloop._napari.history import Item, key_of, staged_item, undo_items
 
 
 class Painted:
@@ -38,7 +38,7 @@ class Painted:
     def mask(self) -> np.ndarray | None:
         """The pixels: bool, the shape of the layer's data; None if nothing was painted."""
         layer = self._layer()
-        items = [] if layer is None else undo_items(layer)
+        items = [] if layer is None else [*undo_items(layer), *filter(None, [staged_item(layer)])]
         if not items:
             return self._forgotten
         mask = np.zeros(self._shape, bool) if self._forgotten is None else self._forgotten.copy()
