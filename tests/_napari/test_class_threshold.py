@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import QPoint, Qt
 
 from segloop._napari.live_strip_layer import LiveStripLayer
+from segloop._napari.writers import write_labels
 from segloop.samples import load_sample
 
 PATIENCE = 120_000
@@ -197,9 +201,8 @@ def test_what_is_on_screen_follows_first(time_lapse, qtbot, errors):
     assert np.array_equal(layer.data, first) and errors == []
 
 
-@pytest.mark.gui
-def test_another_layer_does_not_leave_it_half_done(time_lapse, qtbot, errors):
-    dock = time_lapse
+def move_and_stop(dock, qtbot, monkeypatch):
+    """Move the slider; the layer, half of which followed, and its data before and when all is drawn."""
     layer = dock.correct_step.labels
     first = layer.data.copy()
     press(qtbot, dock, Qt.Key.Key_Home)
@@ -207,7 +210,148 @@ def test_another_layer_does_not_leave_it_half_done(time_lapse, qtbot, errors):
     whole = layer.data.copy()
     put_back(qtbot, dock)
     settle(qtbot, dock)
+    assert np.array_equal(layer.data, first)
+    monkeypatch.setattr("segloop._napari.steps.classes.A_WHILE", 0)
     qtbot.keyClick(dock.class_threshold.threshold, Qt.Key.Key_Home)
+    assert not np.array_equal(layer.data, whole) and not np.array_equal(layer.data, first)
+    return layer, first, whole
+
+
+@pytest.mark.gui
+def test_it_goes_on_while_another_layer_is_looked_at(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    dock._viewer.layers.selection.active = dock._viewer.add_labels(np.zeros(first.shape, np.uint8))
+    # nobody waits for the rest
     assert not np.array_equal(layer.data, whole)
+    settle(qtbot, dock)
+    assert np.array_equal(layer.data, whole) and errors == []
+    assert dock.session.origins[layer].provenance["thresholds"]["class"] < 0.1
+
+
+@pytest.mark.gui
+def test_a_layer_that_is_removed_is_let_go_until_it_is_back(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, _first, whole = move_and_stop(dock, qtbot, monkeypatch)
     dock._viewer.layers.remove(layer)
-    assert np.array_equal(layer.data, whole) and not np.array_equal(first, whole) and errors == []
+    settle(qtbot, dock)
+    assert not np.array_equal(layer.data, whole) and not dock.class_threshold_step._moving
+    dock._viewer.add_layer(layer)
+    settle(qtbot, dock)
+    assert np.array_equal(layer.data, whole) and errors == []
+
+
+@pytest.mark.gui
+def test_a_stroke_that_is_going_on_is_not_drawn_over(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    spot = tuple(np.argwhere((layer.data == first) & (first != whole))[::97].T)
+    with layer.block_history():
+        # as napari paints while the mouse is down
+        layer.data_setitem(spot, 2)
+        at = layer.data.copy()
+        qtbot.wait(400)
+        assert np.array_equal(layer.data, at)
+    settle(qtbot, dock)
+    assert len(spot[0]) > 5 and (layer.data[spot] == 2).all()
+    layer.undo()
+    assert np.array_equal(layer.data[spot], first[spot])
+    with layer.block_history():
+        layer.data_setitem(spot, 2)
+        # by the keys, while the mouse is down
+        dock.class_threshold_step.reset()
+        dock.session.bring_up_to_date(layer)
+        assert (layer.data[spot] == 2).all()
+    assert errors == []
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("how", ["whole", "region"])
+def test_what_is_confirmed_does_not_change_afterwards(time_lapse, qtbot, errors, monkeypatch, how):
+    dock = time_lapse
+    layer, _first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    if how == "whole":
+        dock.correct.whole_toggled.emit(True)
+        assert layer in dock.session.wholly_reviewed
+    else:
+        dock.review_step.add_plane()
+    assert np.array_equal(layer.data, whole)
+    settle(qtbot, dock)
+    assert np.array_equal(layer.data, whole) and errors == []
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("how", ["export", "save", "training set"])
+def test_files_hold_all_of_it_and_the_threshold(time_lapse, qtbot, errors, monkeypatch, tmp_path, how):
+    dock = time_lapse
+    layer, _first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    path = tmp_path / "labels.tif"
+    if how == "export":
+        dock.export.path.setText(str(path))
+        dock.export.path_edited.emit(str(path))
+        dock.export_step.export()
+        qtbot.waitUntil(lambda: dock.export_step.job is None, timeout=PATIENCE)
+    elif how == "save":
+        write_labels(str(path), *layer.as_layer_data_tuple()[:2])
+    else:
+        dock.session.wholly_reviewed.add(layer)
+        image = dock.session.origins[layer].image()
+        assert np.array_equal(dock.review_step._correction(layer, image).labels.reshape(whole.shape), whole)
+        return
+    assert np.array_equal(np.squeeze(tifffile.imread(path)), whole)
+    (provenance,) = (json.loads(file.read_text()) for file in tmp_path.glob("*.json"))
+    assert provenance["thresholds"]["class"] < 0.1 and errors == []
+
+
+@pytest.mark.gui
+def test_closing_the_dock_leaves_nothing_half_done(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    viewer, told = dock._viewer, []
+    dock.session.redrawn.connect(lambda where, blocks: told.extend(block.box for block in blocks))
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: np.array_equal(layer.data, whole), timeout=PATIENCE)
+    changed = np.zeros(whole.shape, bool)
+    for box in told:
+        changed[box] = True
+    assert changed[first != whole].all() and layer.metadata["segloop"]["thresholds"]["class"] < 0.1
+    assert layer.features["area"].tolist() == np.bincount(whole.ravel(), minlength=3)[1:].tolist() and errors == []
+
+
+@pytest.mark.gui
+def test_an_error_is_told_once_and_hangs_nothing(time_lapse, qtbot, errors, monkeypatch, tmp_path):
+    dock = time_lapse
+    layer, first, _whole = move_and_stop(dock, qtbot, monkeypatch)
+    step = dock.class_threshold_step
+
+    def fail(*_):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(step.live.live, "update", fail)
+        qtbot.waitUntil(lambda: bool(errors), timeout=PATIENCE)
+        qtbot.wait(100)
+        assert len(errors) == 1 and "the disk is gone" in errors[0]
+        assert step._rest_of_it is None and not step._moving and "then stopped" in dock.class_threshold.count.text()
+        # half of it is nothing to be written
+        path = tmp_path / "labels.tif"
+        dock.export.path.setText(str(path))
+        dock.export.path_edited.emit(str(path))
+        dock.export_step.export()
+        assert dock.export_step.job is None and len(errors) == 2 and not path.exists()
+        dock._viewer.layers.selection.active = dock._viewer.add_labels(np.zeros(first.shape, np.uint8))
+    # what is confirmed meanwhile is looked at when it goes on
+    at = layer.data.copy()
+    dock.session.wholly_reviewed.add(layer)
+    dock.session.bring_up_to_date(layer)
+    assert np.array_equal(layer.data, at) and step.live is not None and step.live.is_done
+
+
+@pytest.mark.gui
+def test_a_small_layer_is_exported_with_its_threshold(segmented, qtbot, errors, tmp_path):
+    dock = segmented
+    qtbot.keyClick(dock.class_threshold.threshold, Qt.Key.Key_Home)
+    layer = dock.correct_step.labels
+    dock.session.bring_up_to_date(layer)
+    assert dock.session.origins[layer].provenance["thresholds"]["class"] < 0.1 and errors == []

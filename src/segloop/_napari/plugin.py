@@ -115,6 +115,9 @@ class SegloopDock(Dock):
         viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         steps = (
+            # before the journal, which is told what is left to draw
+            self.class_threshold_step,
+            self.part_threshold_step,
             self.journal_step,
             self.correct_step,
             self.threshold_step,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,8 @@ class Session:
         self.scribbles: weakref.WeakKeyDictionary[Labels, Origin] = weakref.WeakKeyDictionary()
         # those that a run is still drawing: nothing can be done with them yet
         self.unfinished: weakref.WeakSet[Labels] = weakref.WeakSet()
+        # each draws what thresholds are still to draw of a layer
+        self.followers: list[Callable[[Labels], None]] = []
         if earlier is not None:
             for name in SHARED:
                 setattr(self, name, getattr(earlier, name))
@@ -235,6 +238,17 @@ class Session:
         if image is not None:
             self.reviewed_last[image] = weakref.ref(layer)
 
+    def bring_up_to_date(self, layer: Labels) -> None:
+        """Have all drawn and told that thresholds are still to draw of a layer: it is to be read, or vouched for.
+
+        Raises
+        ------
+        Exception
+            Whatever kept some of it from being drawn. The layer is then partly as the thresholds were before.
+        """
+        for follower in list(self.followers):
+            follower(layer)
+
     def update_origin(self, layer: Labels, **changes: Any) -> None:
         """Change what is known of where a layer comes from."""
         self.origins[layer] = replace(self.origins[layer], **changes)
@@ -252,6 +266,22 @@ def new_session(viewer: napari.Viewer) -> Session:
     """Return a session for a dock that is opened: what docks closed before knew of the viewer's layers, it knows."""
     _newest[viewer] = session = Session(_newest.get(viewer))
     return session
+
+
+def up_to_date(data: Any, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Have thresholds drawn to their end in the Labels layer that holds these very data, if there is one.
+
+    Returns
+    -------
+    dict
+        ``attributes`` with the layer's table and metadata as they are then.
+    """
+    for session in list(_newest.values()):
+        for layer in list(session.origins):
+            if layer.data is data:
+                session.bring_up_to_date(layer)
+                return {**attributes, "features": layer.features, "metadata": layer.metadata}
+    return attributes
 
 
 def training_sets() -> list[Path]:

@@ -11,6 +11,7 @@ from segloop import io
 from segloop._napari.calibration import Calibration
 from segloop._napari.exports import make_labels
 from segloop._napari.features import to_objects
+from segloop._napari.session import up_to_date
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -23,6 +24,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     LabelsError
         If the layer cannot be exported.
     """
+    meta = up_to_date(data, meta)
     ndim = data.ndim
     provenance = (meta.get("metadata") or {}).get("segloop")
     labels = make_labels(

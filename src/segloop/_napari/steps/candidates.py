@@ -47,6 +47,7 @@ class ThresholdStep(LiveStep[LiveLayer]):
 
     def release(self) -> None:
         """Follow the layers no longer; called when the dock is gone."""
+        super().release()
         for layer in self._followed:
             layer.events.features.disconnect(self._on_edited)
         self._followed.clear()

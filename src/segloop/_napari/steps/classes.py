@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import napari.layers
 import numpy as np
 
+from segloop._napari.history import is_being_painted
 from segloop._napari.live_class_layer import LiveClassLayer
 from segloop._napari.live_strip_layer import LiveStripLayer
 from segloop._napari.panels.classes import ClassThresholdPanel
 from segloop._napari.steps.live import SETTLED, LiveStep
 from segloop._napari.steps.step import guarded, timer
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE, A_WHILE = 0.03, 0.02
 """Seconds for which a large layer is drawn at a move of the slider, and at a time after it."""
@@ -43,52 +48,120 @@ class ClassThresholdStep(LiveStep[LiveClassLayer | LiveStripLayer]):
             self._on_moved(self.live.start)
             self.show_live(self.live)
 
+    def release(self) -> None:
+        """Draw and tell what is left, since nobody will go on with it; called when the dock is gone."""
+        super().release()
+        try:
+            self._complete()
+        except Exception as error:
+            logger.error("a class threshold was not drawn to its end", exc_info=error)
+
+    def bring_up_to_date(self, layer: napari.layers.Labels) -> None:
+        """Have all drawn and told that the threshold is still to draw of a layer.
+
+        Raises
+        ------
+        Exception
+            Whatever kept some of it from being drawn.
+        """
+        super().bring_up_to_date(layer)
+        live = self._joined.get(layer)
+        if isinstance(live, LiveStripLayer) and live.fits and (live is self._rest_of_it or not live.is_done):
+            self._follow(live)
+            self._complete()
+
     @guarded
     def _on_moved(self, threshold: float) -> None:
         live = self.live
         if live is None:
             return
-        self.prepare(live)
-        live.move(threshold)
-        if isinstance(live, LiveStripLayer):
-            live.advance(self.viewer, AT_ONCE)
-            self._settled.stop()
-            self._rest_of_it = live
+        if not isinstance(live, LiveStripLayer):
+            self._finish_other(live)
+            self.prepare(live)
+            live.move(threshold)
+        else:
+            self._follow(live)
+            live.move(threshold)
+            self._step(live, AT_ONCE)
             self._going_on.start(0)
         self._count(live)
 
-    def finish(self) -> None:
-        """Draw and tell all that is left at once; called before another layer takes the place of this one."""
+    def _use(self, layer: napari.layers.Labels | None) -> None:
+        another = layer is not self._layer
+        super()._use(layer)
+        live = self.live
+        if another and isinstance(live, LiveStripLayer) and live.fits and not live.is_done:
+            # it was let go: by an error, or when it was taken out of the viewer
+            self._follow(live)
+
+    def _follow(self, live: LiveStripLayer) -> None:
+        """Draw a large layer from now on, a while at a time, also when another layer is looked at."""
+        if live is self._rest_of_it:
+            return
+        self._finish_other(live)
+        self.prepare(live)
+        # it settles when all is drawn
+        self._settled.stop()
+        self._rest_of_it = live
+        self._going_on.start(0)
+
+    @guarded
+    def _finish_other(self, live: LiveClassLayer | LiveStripLayer) -> None:
+        """Complete another layer that is still being drawn: one moves at a time."""
+        if self._rest_of_it is not live:
+            self._complete()
+
+    def _complete(self) -> None:
         while self._rest_of_it is not None:
-            self._go_on()
-        self._going_on.stop()
-        super().finish()
+            self._step(self._rest_of_it, A_WHILE)
 
     @guarded
     def _go_on(self) -> None:
-        """Draw some more of a large layer; when all is drawn, tell others of it, strip by strip."""
         live = self._rest_of_it
-        if live is None or not live.fits or self._joined.get(live.layer) is not live:
-            self._rest_of_it = None
-        elif live.live.is_due:
-            live.advance(self.viewer, A_WHILE)
-            # time to paint, and to move the slider on
-            self._going_on.start(0 if live.live.is_due else SETTLED)
-        elif not live.is_done:
-            drawn = live.tell()
-            if drawn is not None:
-                self.session.redrawn.emit(live.layer, (drawn,))
-            self._going_on.start(0)
-        else:
-            self._rest_of_it = None
-            self.settle(live)
-        if live is not None and live is self.live:
-            self._count(live)
+        if live is None:
+            return
+        if live.fits and is_being_painted(live.layer):
+            # what it would draw could be under the brush
+            self._going_on.start(SETTLED)
+            return
+        was_due = live.live.is_due
+        try:
+            self._step(live, A_WHILE)
+        finally:
+            if live is self.live:
+                self._count(live)
+        if self._rest_of_it is not None:
+            # time to paint, and to move the slider on, before all of it is told
+            self._going_on.start(SETTLED if was_due and not live.live.is_due else 0)
+
+    def _step(self, live: LiveStripLayer, seconds: float) -> None:
+        """Draw some more of a large layer; when all is drawn, tell others of it, strip by strip."""
+        try:
+            if not live.fits or live.layer not in self.watch or self._joined.get(live.layer) is not live:
+                self._let_go()
+            elif live.live.is_due:
+                live.advance(self.viewer, seconds)
+            elif not live.is_done:
+                drawn = live.tell()
+                if drawn is not None:
+                    self.session.redrawn.emit(live.layer, (drawn,))
+            else:
+                self._rest_of_it = None
+                self.settle(live)
+                if live is not self.live:
+                    live.rest()
+        except Exception:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        self._rest_of_it, self._moving = None, False
 
     def _count(self, live: LiveClassLayer | LiveStripLayer) -> None:
         if isinstance(live, LiveStripLayer):
             text = f"{live.share:.1%} is not background"
-            self.panel.show_count(f"{live.done:.0%} done: {text}" if live.live.is_due else text)
+            ended = "" if live is self._rest_of_it else ", then stopped"
+            self.panel.show_count(f"{live.done:.0%} done{ended}: {text}" if live.live.is_due else text)
             return
         data = live.layer.data
         self.panel.show_count(f"{np.count_nonzero(data) / max(1, data.size):.1%} is not background")

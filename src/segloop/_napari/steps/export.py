@@ -132,6 +132,7 @@ class ExportStep(Step):
         layer, path = self.labels, self._path()
         if self.job is not None or layer is None or path is None:
             return
+        self.session.bring_up_to_date(layer)
         origin = self.session.origins.get(layer)
         labels = layer_to_labels(layer, origin)
         self.session.saving.emit(layer)

@@ -76,8 +76,13 @@ class LiveStep(Step, Generic[Kind]):
         self._ours = self._moving = False
         self._settled = timer(self, SETTLED, self._settle)
         self._rested = timer(self, RESTED, self._rest)
+        self.session.followers.append(self.bring_up_to_date)
         self.watch.layers_changed.connect(self._on_layers)
         self.watch.active_changed.connect(self._on_active)
+
+    def release(self) -> None:
+        """Follow the layers no longer; called when the dock is gone."""
+        self.session.followers.remove(self.bring_up_to_date)
 
     @property
     def live(self) -> Kind | None:
@@ -149,6 +154,17 @@ class LiveStep(Step, Generic[Kind]):
         if self._settled.isActive():
             self._settled.stop()
             self._settle()
+
+    def bring_up_to_date(self, layer: napari.layers.Labels) -> None:
+        """Have all drawn and told that thresholds are still to draw of a layer, if it is one of this step's.
+
+        Raises
+        ------
+        Exception
+            Whatever kept some of it from being drawn.
+        """
+        if layer is self._layer:
+            self.finish()
 
     @guarded
     def _settle(self) -> None:

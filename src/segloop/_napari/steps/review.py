@@ -138,6 +138,7 @@ class ReviewStep(Step):
     @guarded
     def _on_whole(self, whole: bool) -> None:
         if whole:
+            self._bring_up_to_date(self.labels)
             self.session.wholly_reviewed.add(self.labels)
             self.session.note_reviewed(self.labels)
         else:
@@ -152,7 +153,16 @@ class ReviewStep(Step):
                 regions.events.data.disconnect(self._on_regions)
 
     def _on_regions(self, event: Any = None) -> None:
+        if event is not None:
+            for layer, reference in list(self.session.regions.items()):
+                if reference() is event.source:
+                    self._bring_up_to_date(layer)
         self._redrawn.start()
+
+    @guarded
+    def _bring_up_to_date(self, layer: napari.layers.Labels) -> None:
+        """Let thresholds come to their end before a person vouches for what is seen: it may not change afterwards."""
+        self.session.bring_up_to_date(layer)
 
     @guarded
     def _show_share(self) -> None:
@@ -299,9 +309,10 @@ class ReviewStep(Step):
         return self.begin("SegLoop", partial(work.add_corrections, corrections), added)
 
     def _correction(self, layer: napari.layers.Labels, image_layer: napari.layers.Image | None) -> work.Correction:
-        origin = self.session.origins[layer]
         if image_layer is None:
             raise ImageError("choose the image that the labels belong to")
+        self.session.bring_up_to_date(layer)
+        origin = self.session.origins[layer]
         axes = self.session.axes.get(image_layer) or guess_layer_axes(image_layer)
         whole = self.session.learns_all_channels
         image = copied(learned_image(origin, image_layer, axes, self.viewer.layers, self.session, whole))
