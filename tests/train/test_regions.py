@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,7 +145,8 @@ def numbers(regions: list[Region]) -> list[int]:
         ([0.8, 0.9], None, [0]),  # none below the share: the lowest
         ([0.1, 0.2], None, [0]),  # all below it: the highest is trained on
         ([0.1, 0.2, 0.3, 0.9], None, [0]),  # no more than the share of few
-        ([0.5, 0.1, 0.6], [True, False, True], [0, 1]),  # an empty region scores nothing: one with objects is added
+        ([0.5, 0.1, 0.6], [True, False, True], [0]),  # an empty region scores nothing: one with objects is taken for it
+        ([0.5, 0.1, 0.6, 0.7, 0.8], [True, False, True, False, True], [0, 1]),  # added, where the share allows it
         ([0.1, 0.2, 0.6], [True, True, False], [0]),  # an empty region teaches little: one with objects is taken back
         ([0.5, 0.6], [False, False], [0]),
         ([0.1, 0.5, 0.6], [True, False, False], []),  # the only one with objects is needed to learn from
@@ -172,6 +174,16 @@ def test_both_parts_have_something_and_share_nothing(seed: int) -> None:
     assert not set(numbers(train)) & set(numbers(held_out))
     if sum(region.objects for region in regions) > 1:
         assert any(region.objects for region in train) and any(region.objects for region in held_out)
+
+
+@pytest.mark.parametrize("count", [4, 8, 16, 32, 63])
+def test_of_few_no_more_than_the_share_is_held_out_where_few_have_objects(count: int) -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        objects = rng.random(count) < 0.3
+        _, held_out = split_regions(regions_of(rng.random(count).tolist(), objects.tolist()), 0.25)
+        assert len(held_out) <= math.ceil(0.25 * count)
+        assert np.count_nonzero(objects) < 2 or any(region.objects for region in held_out)
 
 
 def test_split_is_stable_as_entries_are_added(tmp_path: Path) -> None:

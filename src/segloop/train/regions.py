@@ -125,10 +125,11 @@ def split_regions(
 ) -> tuple[list[Region], list[Region]]:
     """Split regions into those to train on and those held out.
 
-    A region is held out if its ``chance`` is below ``share``: that does not change as entries are added. Small sets are
-    mended: of two or more regions at least one is held out and one is trained on, if possible with objects; of fewer
-    than ``FEW``, no more than the share, rounded up, is held out, though chance would have it. ``known`` tells of a
-    region whether the model has learned it before: such are trained on again, as long as there are others to hold out.
+    A region is held out if its ``chance`` is below ``share``: from ``FEW`` regions on that does not change as entries are
+    added. Small sets are mended: of two or more regions at least one is held out and one is trained on, if possible with
+    objects; of fewer than ``FEW``, no more than the share, rounded up, is held out, though chance would have it. As they
+    grow, a region learned before could come to be held out: ``known`` tells of a region whether the model has learned
+    it before; such are trained on again, as long as there are others to hold out.
     Places of an image that are in copies, too, count once (see :func:`distinct`).
 
     Returns
@@ -142,10 +143,10 @@ def split_regions(
     if share <= 0 or len(ordered) < 2 or len(full) == 1:
         return list(regions), []
     held_out = [region for region in ordered if region.chance < share and not known(region)]
-    if len(ordered) < FEW:
-        held_out = held_out[: math.ceil(share * len(ordered))]
+    most = math.ceil(share * len(ordered)) if len(ordered) < FEW else len(ordered)
+    held_out = held_out[:most]
     if len(full) > 1 and not any(region.objects for region in held_out):
-        held_out.append(full[0])
+        held_out[most - 1 :] = [full[0]]
     if not held_out:
         held_out.append(ordered[0])
     if len(full) > 1 and all(region in held_out for region in full):
