@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from segloop.events import TileDone
+from segloop.events import TileDone, drain
 from segloop.matching import match
 from segloop.models.protocol import Instances
-from segloop.retakes import best_depth, depth_in, needed_depth, plan_retakes
+from segloop.retakes import GridView, best_depth, depth_in, needed_depth, plan_retakes
 from segloop.seams import Joiner
 from segloop.segmentation import SegmentSettings, segment, segment_events
 from segloop.store import load_model
@@ -108,12 +109,47 @@ def test_one_retake_serves_all_that_it_sees_well() -> None:
         assert max(depth_in(tile, box[None], SHAPE)[0] for tile in tiles) >= needed_depth(box[None])[0]
 
 
-def test_depth_is_that_of_the_best_tile() -> None:
+def mixed_grid() -> list[Tile]:
+    """The grid after memory ran short at its last tile, which was cut into smaller ones."""
+    rows, columns = GRID[-1].inner
+    cut = []
+    for tile in plan_tiles(SHAPE, (192,) * 2, (48,) * 2, (32,) * 2):
+        inner = tuple(
+            slice(max(own.start, its.start), min(own.stop, its.stop)) for own, its in zip(tile.inner, (rows, columns))
+        )
+        if all(side.stop > side.start for side in inner):
+            cut.append(Tile(tile.outer, inner))
+    return [*GRID[:-1], *cut]
+
+
+@pytest.mark.parametrize("grid", [GRID, mixed_grid()], ids=["one size", "two sizes"])
+def test_depth_is_that_of_the_best_tile(grid: list[Tile]) -> None:
     rng = np.random.default_rng(1)
     low = rng.uniform(0, 900, (200, 2)).astype(np.float32)
     boxes = np.concatenate([low, low + rng.uniform(5, 300, (200, 2)).astype(np.float32)], axis=1)
-    each = np.max([depth_in(tile, boxes, SHAPE) for tile in GRID], axis=0)
-    np.testing.assert_array_equal(best_depth(GRID, boxes, SHAPE), each)
+    each = np.max([depth_in(tile, boxes, SHAPE) for tile in grid], axis=0)
+    np.testing.assert_array_equal(best_depth(grid, boxes, SHAPE), each)
+
+
+def test_retakes_are_as_large_as_what_fitted_in_memory() -> None:
+    seam = float(GRID[0].inner[1].stop)
+    box = (seam - 50, 100.0, seam + 50, 190.0)
+    joiner = Joiner(SHAPE, 0)
+    for tile in mixed_grid():
+        joiner.add(tile, seen_by(tile, box, 0.9))
+    (tile,) = joiner.retakes(32, 0.2)
+    assert tile.shape == (192, 192)
+
+
+def test_only_objects_that_no_tile_sees_well_are_kept_for_retakes() -> None:
+    boxes = np.array([[20, 20, 40, 40], [230, 430, 400, 560], [60, 60, 80, 80]], np.float32)
+    view = GridView(np.array([0, 1, -1]), boxes, np.full(3, 0.9, np.float32), GRID, SHAPE)
+    np.testing.assert_array_equal(view.boxes, boxes[1:2])
+    np.testing.assert_array_equal(view.left(), [0, 1])
+    (tile,) = plan_retakes(view.boxes, view.depth, (384, 384), 32, SHAPE)
+    taken = view.take(tile, boxes[1:2], np.full(1, 0.8, np.float32), np.ones(1, bool))
+    np.testing.assert_array_equal(taken, [0])
+    np.testing.assert_array_equal(view.left(), [0])
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +185,43 @@ def test_stopping_during_retakes_keeps_what_the_grid_found(large: tuple) -> None
     except StopIteration as stop:
         result = stop.value
     assert not result.complete
+    (notice,) = [notice for notice in result.notices if "stopped" in notice]
+    assert re.match(r"stopped after \d+ of \d+ tiles around objects at seams", notice) and "empty" not in notice
     assert len(match(whole, result.labels.data, 0.5).iou) >= 0.95 * whole.max()
+
+
+def test_planes_of_a_stack_are_as_each_alone(large: tuple) -> None:
+    from segloop.image import Image
+
+    image, model, settings, _ = large
+    first = np.asarray(image.data)
+    planes = np.stack([first, first[::-1, ::-1]])
+    settings = replace(settings, tile=512)
+    statistics = model.spec.normalization.fit(Image(planes, "ZYX"))
+    together = drain(segment_events(model, Image(planes, "ZYX"), settings, statistics))
+    for number, plane in enumerate(planes):
+        events: list = []
+        alone = drain(segment_events(model, Image(plane, "YX"), settings, statistics), events.append)
+        done = [event for event in events if isinstance(event, TileDone)]
+        assert done[-1].tiles > done[0].tiles, "no retakes"
+        own = together.candidates.planes == number
+        for name in ("boxes", "scores", "masks"):
+            np.testing.assert_array_equal(
+                getattr(together.candidates, name)[own], getattr(alone.candidates, name), err_msg=name
+            )
+        np.testing.assert_array_equal(together.labels.data[number] > 0, alone.labels.data > 0)
+
+
+def test_large_objects_do_not_depend_on_tiles_with_flips(large: tuple) -> None:
+    image, model, settings, _ = large
+    settings = replace(settings, flips=True)
+    whole = segment(model, image, settings).labels.data
+    events: list = []
+    labels = segment(model, image, replace(settings, tile=512), events.append).labels.data
+    done = [event for event in events if isinstance(event, TileDone)]
+    assert done[-1].tiles > done[0].tiles, "no retakes"
+    assert len(match(whole, labels, 0.8).iou) >= 0.95 * whole.max()
+    assert abs(int(labels.max()) - int(whole.max())) <= 1
 
 
 def test_the_order_of_retakes_does_not_matter() -> None:

@@ -16,17 +16,19 @@ from segloop.tiling import Tile
 DEEP = 0.5
 """A tile sees an object well if this many of the object's longest sides lie between it and the tile's borders."""
 
-LEAST = 2.0
-"""Nearer to a border than this, in pixels, an object may be cut by it."""
+TOUCH = 2.0
+"""A box that ends within this many pixels of a tile's border counts as cut by it."""
 
-MEETING, MOST = 0.25, 0.5
-"""A box that agrees with an object's by this IoU is found instead of it; one that is cut and covers more than this
-share of it shows that it goes on."""
+MIN_IOU = 0.25
+"""A box that agrees with an object's by this IoU is found instead of it."""
 
-NEARLY = 1.5
+COVERED_SHARE = 0.5
+"""A box that a retake cuts, and that covers more than this share of an object's, shows that the object goes on."""
+
+TAKE_FACTOR = 1.5
 """Of a retake, what the grid sees not even this many times as deep as needed is taken: a box may come out smaller."""
 
-CLEARLY = 8.0
+ANSWER_MARGIN = 8.0
 """A retake answers for what it sees so many pixels deeper than the grid; what it finds may lie a little less deep."""
 
 
@@ -46,8 +48,15 @@ def depth_in(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarra
 
 def best_depth(tiles: Sequence[Tile], boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Distance of boxes to the borders of that tile of a grid in which they lie deepest: float32 (N,)."""
-    edges = ({(tile.outer[axis].start, tile.outer[axis].stop) for tile in tiles} for axis in (0, 1))
-    sides = ([slice(*pair) for pair in sorted(pairs)] for pairs in edges)
+    outers = {tuple((side.start, side.stop) for side in tile.outer) for tile in tiles}
+    edges = [sorted({outer[axis] for outer in outers}) for axis in (0, 1)]
+    if len(outers) < len(edges[0]) * len(edges[1]):
+        # where memory ran short, a part of the plane has smaller tiles: the axes are not independent
+        best = np.full(len(boxes), -np.inf, np.float32)
+        for tile in tiles:
+            np.maximum(best, depth_in(tile, boxes, shape), out=best)
+        return best
+    sides = ([slice(*pair) for pair in pairs] for pairs in edges)
     return np.minimum(*(_along(own, boxes, axis, shape[axis]) for axis, own in enumerate(sides)))
 
 
@@ -90,7 +99,7 @@ def plan_retakes(
     boxes, depth = boxes[order], depth[order]
     around = [_around(box, size, divisor, shape) for box in boxes]
     reach = np.array([depth_in(tile, box[None], shape)[0] for tile, box in zip(around, boxes)], np.float32)
-    waiting = (reach > LEAST) & (reach >= depth + divisor / 2)
+    waiting = (reach > TOUCH) & (reach >= depth + divisor / 2)
     enough = np.minimum(needed_depth(boxes), reach)
     tiles = []
     for number in range(len(boxes)):
@@ -135,101 +144,117 @@ class _Answer:
     cut_scores: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
 class GridView:
-    """What the tiles of the grid say alone, once retakes are asked for.
+    """What the tiles of the grid say alone of K objects that none of them sees well, and what retakes answer to it.
 
     Parameters
     ----------
-    owners : int64 (N,)
-        Which of the K objects each piece shows, -1 for those that another tile shows better.
-    boxes, depth, scores : float32 (K, 4), (K,), (K,)
-        Around all pieces; how deep that lies in the best tile of the grid.
-    weak : bool (K,)
-        Whether no tile sees it well.
-    grid : list of Tile
+    first : int64 (N,)
+        For each piece that the grid found, one piece of the object that it shows; -1 for pieces that another tile
+        shows better.
+    boxes, scores : float32 (N, 4), (N,)
+        Of the pieces, x0, y0, x1, y1 in pixels of the plane.
+    grid : sequence of Tile
     shape : (int, int)
-    answers : list of _Answer
-        Of the retakes that came.
+        Y, X of the plane.
+
+    Attributes
+    ----------
+    boxes, depth, scores : float32 (K, 4), (K,), (K,)
+        Around all pieces of each object; how deep that lies in the best tile of the grid; the best of their scores.
+    grid_pieces : int
+        N.
+    grid_tiles : int
     """
 
-    owners: np.ndarray
-    boxes: np.ndarray
-    depth: np.ndarray
-    scores: np.ndarray
-    weak: np.ndarray
-    grid: list[Tile]
-    shape: tuple[int, int]
-    answers: list[_Answer]
-
-    @classmethod
-    def of(
-        cls,
-        first: np.ndarray,
-        boxes: np.ndarray,
-        scores: np.ndarray,
-        grid: Sequence[Tile],
-        shape: tuple[int, int],
-    ) -> GridView:
-        """Gather the objects of N pieces; ``first`` is one piece of the object that each shows, or -1."""
-        some = np.flatnonzero(first >= 0)
-        names, owners = np.unique(first[some], return_inverse=True)
+    def __init__(
+        self, first: np.ndarray, boxes: np.ndarray, scores: np.ndarray, grid: Sequence[Tile], shape: tuple[int, int]
+    ) -> None:
+        shown = np.flatnonzero(first >= 0)
+        names, owners = np.unique(first[shown], return_inverse=True)
         low, high = np.full((len(names), 2), np.inf, np.float32), np.full((len(names), 2), -np.inf, np.float32)
-        np.minimum.at(low, owners, boxes[some, :2])
-        np.maximum.at(high, owners, boxes[some, 2:])
+        np.minimum.at(low, owners, boxes[shown, :2])
+        np.maximum.at(high, owners, boxes[shown, 2:])
         best = np.zeros(len(names), np.float32)
-        np.maximum.at(best, owners, scores[some])
-        every = np.full(len(first), -1)
-        every[some] = owners
+        np.maximum.at(best, owners, scores[shown])
         around = np.concatenate([low, high], axis=1)
         depth = best_depth(grid, around, shape)
-        return cls(every, around, depth, best, depth < needed_depth(around), list(grid), shape, [])
+        weak = np.flatnonzero(depth < needed_depth(around))
+        self.boxes, self.depth, self.scores = around[weak], depth[weak], best[weak]
+        self.grid_pieces, self.grid_tiles = len(first), len(grid)
+        self._grid, self._shape = list(grid), shape
+        self._shown = first >= 0
+        # K stands for all objects that some tile sees well: of them nothing else is asked
+        numbers = np.full(len(names), len(weak))
+        numbers[weak] = np.arange(len(weak))
+        self._owners = np.full(len(first), len(weak))
+        self._owners[shown] = numbers[owners]
+        self._answers: list[_Answer] = []
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether a retake came."""
+        return bool(self._answers)
 
     def take(self, tile: Tile, boxes: np.ndarray, scores: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """Positions of what a retake is asked for: what it sees whole and deeper than the grid, and the grid hardly.
+        """Take what a retake found, and say what of it is to be kept.
 
-        ``boxes`` and ``scores`` are what it found, in pixels of the plane; ``answers`` bool (K,) is whether it answers
-        for each object.
+        That is what it was asked for: what it sees whole and deeper than the grid, and the grid hardly.
+
+        Parameters
+        ----------
+        tile : Tile
+        boxes, scores : float32 (M, 4), (M,)
+            What it found, in pixels of the plane.
+        answers : bool (K,)
+            Whether it answers for each object.
+
+        Returns
+        -------
+        int64 (L,)
+            Positions in ``boxes``, ascending.
         """
-        own, best = depth_in(tile, boxes, self.shape), best_depth(self.grid, boxes, self.shape)
-        cut = own <= LEAST
-        hardly = best < NEARLY * needed_depth(boxes)
-        for whole in self.boxes[self.weak & (depth_in(tile, self.boxes, self.shape) > LEAST)]:
-            hardly |= _box_iou(boxes, whole) >= MEETING
+        own, best = depth_in(tile, boxes, self._shape), best_depth(self._grid, boxes, self._shape)
+        cut = own <= TOUCH
+        hardly = best < TAKE_FACTOR * needed_depth(boxes)
+        for whole in self.boxes[depth_in(tile, self.boxes, self._shape) > TOUCH]:
+            hardly |= box_iou(boxes, whole) >= MIN_IOU
         asked = ~cut & (own > best) & hardly
         beside = asked.copy()
         for one in boxes[asked]:
             # what it takes for something else beside this is not mistaken for it
-            beside |= _box_iou(boxes, one) >= MEETING
+            beside |= box_iou(boxes, one) >= MIN_IOU
         taken = np.flatnonzero(beside & ~cut)
-        self.answers.append(_Answer(tile, answers, boxes[taken], scores[taken], boxes[cut], scores[cut]))
+        self._answers.append(_Answer(tile, answers, boxes[taken], scores[taken], boxes[cut], scores[cut]))
         return taken
 
     def left(self) -> np.ndarray:
-        """Pieces of the objects that no retake sees better."""
-        seen = np.zeros(len(self.boxes), bool)
-        for one in self.answers:
-            depth = depth_in(one.tile, self.boxes, self.shape)
-            better = one.answers & self.weak & (depth > LEAST) & (depth > self.depth + CLEARLY)
-            for number in np.flatnonzero(better & ~seen):
+        """Pieces of the objects that no retake sees better: int64 (L,), ascending, of the N."""
+        seen = np.zeros(len(self.boxes) + 1, bool)
+        for one in self._answers:
+            depth = depth_in(one.tile, self.boxes, self._shape)
+            better = one.answers & (depth > TOUCH) & (depth > self.depth + ANSWER_MARGIN)
+            for number in np.flatnonzero(better & ~seen[:-1]):
                 whole, least = self.boxes[number], self.scores[number] / 2
-                instead = (_box_iou(one.boxes, whole) >= MEETING) & (one.scores >= least)
+                instead = (box_iou(one.boxes, whole) >= MIN_IOU) & (one.scores >= least)
                 # what goes on beyond the retake is larger than a tile
-                beyond = (_shared(one.cut, whole) > MOST * _area(whole[None])) & (one.cut_scores >= least)
+                beyond = (_shared_area(one.cut, whole) > COVERED_SHARE * _area(whole)) & (one.cut_scores >= least)
                 seen[number] = instead.any() and not beyond.any()
-        return np.flatnonzero((self.owners >= 0) & ~seen[self.owners])
+        return np.flatnonzero(self._shown & ~seen[self._owners])
 
 
-def _shared(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The area that boxes (N, 4) share with another one, (4,): (N,)."""
-    return _area(np.concatenate([np.maximum(boxes[:, :2], other[:2]), np.minimum(boxes[:, 2:], other[2:])], axis=1))
+def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of boxes float32 (N, 4), x0, y0, x1, y1, each with its own of ``others`` (N, 4) or all with one, (4,)."""
+    both = _shared_area(boxes, others)
+    iou: np.ndarray = both / np.maximum(_area(boxes) + _area(others) - both, 1e-6)
+    return iou
 
 
-def _box_iou(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
-    both = _shared(boxes, other)
-    return both / np.maximum(_area(boxes) + _area(other[None]) - both, 1e-6)
+def _shared_area(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(boxes[:, :2], others[..., :2]), np.minimum(boxes[:, 2:], others[..., 2:])
+    return _area(np.concatenate([low, high], axis=1))
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    area: np.ndarray = np.prod((boxes[:, 2:] - boxes[:, :2]).clip(0), axis=1)
+    area: np.ndarray = np.prod((boxes[..., 2:] - boxes[..., :2]).clip(0), axis=-1)
     return area

@@ -11,11 +11,8 @@ from segloop.agreement import connected, connected_apart, meeting, rearrange, sh
 from segloop.candidates import Candidates
 from segloop.models.protocol import Instances
 from segloop.painting import pixel_regions
-from segloop.retakes import GridView, needed_depth, plan_retakes
+from segloop.retakes import TOUCH, GridView, box_iou, depth_in, needed_depth, plan_retakes
 from segloop.tiling import Tile
-
-TOUCH = 2.0
-"""A box that ends within this many pixels of a tile's border counts as cut by it."""
 
 SAME = 0.5
 """Instances of one class from two tiles whose masks agree by this IoU, in what both tiles see, are one object."""
@@ -80,8 +77,13 @@ class Joiner:
         self._tiles.append(tile)
         self._parts.append((boxes, found.scores[keep].astype(np.float32), found.classes[keep].astype(np.int64)))
 
-    def retakes(self, divisor: int, score: float) -> list[Tile]:
-        """Tiles, as large as those of the grid, around what none of them sees well; to be called once, after all.
+    @property
+    def smallest_tile(self) -> tuple[int, int]:
+        """Y, X of the smallest tile of the grid: where memory ran short, that of what fitted."""
+        return min(tile.shape[0] for tile in self._tiles), min(tile.shape[1] for tile in self._tiles)
+
+    def retakes(self, divisor: int, score: float, size: tuple[int, int] | None = None) -> list[Tile]:
+        """Tiles around what none of the grid sees well; to be called once, after all.
 
         Parameters
         ----------
@@ -89,11 +91,13 @@ class Joiner:
             Of the tiles' starts.
         score : float
             Objects below it are not worth a tile.
+        size : (int, int), optional
+            Y, X of the tiles, by default the smallest of the grid.
         """
         if not self._count:
             return []
         suspects = [
-            _depth(tile, boxes, self._shape) < np.where(scores >= score, needed_depth(boxes), -np.inf)
+            depth_in(tile, boxes, self._shape) < np.where(scores >= score, needed_depth(boxes), -np.inf)
             for tile, (boxes, scores, _) in zip(self._tiles, self._parts)
         ]
         if not any(own.any() for own in suspects):
@@ -103,10 +107,9 @@ class Joiner:
         owners = np.full(self._count, -1)
         owners[best] = best
         owners[rest] = objects[rest]
-        self._first = first = GridView.of(owners, pieces.boxes, pieces.scores, self._tiles, self._shape)
-        asked = np.flatnonzero(first.weak & (first.scores >= score))
-        size = (max(tile.shape[0] for tile in self._tiles), max(tile.shape[1] for tile in self._tiles))
-        return plan_retakes(first.boxes[asked], first.depth[asked], size, divisor, self._shape)
+        self._first = first = GridView(owners, pieces.boxes, pieces.scores, self._tiles, self._shape)
+        asked = np.flatnonzero(first.scores >= score)
+        return plan_retakes(first.boxes[asked], first.depth[asked], size or self.smallest_tile, divisor, self._shape)
 
     def join(self) -> Candidates:
         """Join all that was taken, which may be nothing; to be called once."""
@@ -116,8 +119,8 @@ class Joiner:
             return Candidates(boxes, scores, none, self._masks, none, none, (1, *self._shape))
         pieces = self._gather()
         indices = np.arange(len(pieces.boxes))
-        if self._first and self._first.answers:
-            indices = np.concatenate([self._first.left(), indices[len(self._first.owners) :]])
+        if self._first and self._first.has_answers:
+            indices = np.concatenate([self._first.left(), indices[self._first.grid_pieces :]])
         best, rest, objects = _resolve(pieces, indices)
         scores = pieces.scores.copy()
         np.maximum.at(scores, objects[rest], pieces.scores[rest])
@@ -138,7 +141,7 @@ class Joiner:
             none = np.zeros(0, np.float32)
             self._tiles.append(Tile((slice(0, 0),) * 2, (slice(0, 0),) * 2))
             self._parts.append((none.reshape(0, 4), none, none.astype(np.int64)))
-        grid = len(self._first.grid) if self._first else len(self._tiles)
+        grid = self._first.grid_tiles if self._first else len(self._tiles)
         order = sorted(range(len(self._tiles)), key=lambda place: (place >= grid, _frame(self._tiles[place])))
         lengths = np.array([len(boxes) for boxes, _, _ in self._parts])
         starts = np.cumsum(lengths) - lengths
@@ -150,7 +153,9 @@ class Joiner:
         self._parts = [self._parts[place] for place in order]
         boxes, scores, classes = (np.concatenate([part[k] for part in self._parts]) for k in range(3))
         sources = np.repeat(np.arange(len(self._tiles)), lengths[order])
-        depth = np.concatenate([_depth(tile, own, self._shape) for tile, (own, _, _) in zip(self._tiles, self._parts)])
+        depth = np.concatenate(
+            [depth_in(tile, own, self._shape) for tile, (own, _, _) in zip(self._tiles, self._parts)]
+        )
         frames = np.array([_frame(tile) for tile in self._tiles], np.int64)
         return _Pieces(boxes, scores, classes, self._masks, sources, frames, depth <= TOUCH, depth, self._shape)
 
@@ -266,34 +271,15 @@ class _Pieces:
         common = self.common(pairs)
         low, high = common[:, [1, 0, 1, 0]].astype(np.float32), common[:, [3, 2, 3, 2]].astype(np.float32)
         first, second = (self.boxes[pairs[:, side]].clip(low, high) for side in (0, 1))
-        both = _area(
-            np.concatenate([np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])], 1)
-        )
-        iou = both / np.maximum(_area(first) + _area(second) - both, 1e-6)
-        some = both > 0
+        iou = box_iou(first, second)
+        some = iou > 0
         return pairs[some], common[some], iou[some]
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    area: np.ndarray = np.prod((boxes[:, 2:] - boxes[:, :2]).clip(0), axis=1)
-    return area
 
 
 def _frame(tile: Tile) -> tuple[int, int, int, int]:
     """What a tile sees: first row, first column, end row, end column."""
     rows, columns = tile.outer
     return rows.start, columns.start, rows.stop, columns.stop
-
-
-def _depth(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Distance of each box, in the plane, to the nearest border of the tile that lies inside it; infinite without."""
-    depth = np.full(len(boxes), np.inf, np.float32)
-    for axis, (low_cut, high_cut) in zip((0, 1), tile.cut_sides(shape)):
-        if low_cut:
-            depth = np.minimum(depth, boxes[:, 1 - axis] - tile.outer[axis].start)
-        if high_cut:
-            depth = np.minimum(depth, tile.outer[axis].stop - boxes[:, 3 - axis])
-    return depth
 
 
 def _resolve(pieces: _Pieces, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -118,7 +118,8 @@ class Segmentation:
     thresholds : Thresholds
         What decided on which candidates the labels show.
     complete : bool
-        False if it was stopped before all tiles were done; labels are 0 where nothing was looked at.
+        False if it was stopped before all tiles were done; labels are 0 where nothing was looked at, and objects at
+        seams may be as the tiles of the grid show them.
     """
 
     labels: Labels
@@ -208,6 +209,7 @@ def segment_events(
     yield SegmentStarted(total, tiles[0].shape, str(model.device))
 
     stopped = retaken = False
+    grid = total
     flying: deque[tuple[list[tuple[int, Tile]], Future[Sequence[ScoreMap] | Sequence[Instances]]]] = deque()
     try:
         while True:
@@ -223,7 +225,7 @@ def segment_events(
                 # of objects that no tile sees well, once all are known
                 retaken = True
                 waiting.extend(stitcher.retakes())
-                total += len(waiting)
+                grid, total = total, total + len(waiting)
                 continue
             some, future = flying.popleft()
             try:
@@ -258,7 +260,12 @@ def segment_events(
                 yield TileDone(done, total)
     finally:
         workers.close()
-    if waiting:
+    if waiting and retaken:
+        notices.append(
+            f"stopped after {done - grid} of {total - grid} tiles around objects at seams; "
+            "the other objects there are as the first tiles show them"
+        )
+    elif waiting:
         notices.append(f"stopped after {done} of {total} tiles; the labels of the rest are empty")
     try:
         labels, objects, candidates = stitcher.finish()

@@ -313,10 +313,13 @@ class ObjectStitcher:
     def retakes(self) -> list[tuple[int, Tile]]:
         """Tiles around objects that no tile sees well, if they are at least half as sure as those that are shown."""
         least = self._thresholds[0] / 2
+        # memory may have run short at a later plane
+        sizes = [joiner.smallest_tile for joiner in self._joiners]
+        size = min(height for height, _ in sizes), min(width for _, width in sizes)
         return [
             (plane, tile)
             for plane, joiner in enumerate(self._joiners)
-            for tile in joiner.retakes(self._plan.divisor, least)
+            for tile in joiner.retakes(self._plan.divisor, least, size)
         ]
 
     def finish(self) -> Finished:
