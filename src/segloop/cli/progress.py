@@ -64,8 +64,8 @@ class ProgressBar:
                 note(f"{self._title}: {message}" if self._of_image and self._title not in message else message)
             case SegmentStarted(tiles=tiles):
                 self._start(tiles)
-            case TileDone(done=done):
-                self._show(done)
+            case TileDone(done=done, tiles=tiles):
+                self._show(done, total=tiles)
             case TrainingStarted(epochs=epochs):
                 self._start(epochs)
                 self._tell_now_and_then("training")
@@ -80,9 +80,9 @@ class ProgressBar:
         if self._progress is not None:
             self._task = self._progress.add_task(self._title, total=total, more="")
 
-    def _show(self, done: float, more: str = "") -> None:
+    def _show(self, done: float, more: str = "", total: float | None = None) -> None:
         if self._task is not None:
-            self._progress.update(self._task, completed=done, **({"more": more} if more else {}))
+            self._progress.update(self._task, completed=done, total=total, **({"more": more} if more else {}))
 
     def _tell_now_and_then(self, text: str) -> None:
         if self._lines and time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:

@@ -179,7 +179,8 @@ class SegmentStep(Step):
             # not before torch is there: reading files takes imports that the dock does not wait for
             said = calibration_of(layer) if self.panel.form is not None else None
             if said is not None:
-                text += f"\nPixel size {said.words(axes)}: from the file, napari did not read it. Exports have it."
+                text += f"\nPixel size {said.words(axes)}: from the file, napari did not read it. "
+                text += "Exports have it." if said.covers(axes) else "Exports need all: set the layer's scale."
             self.panel.size_text.show_text(text)
             self.panel.show_channels(sizes.get(channel_axis, 1), channel_axis == "S", self._channel)
         self._allow()
@@ -226,6 +227,7 @@ class SegmentStep(Step):
         self._run = Run(weakref.ref(layer), layer.name, axes, self._channel, place, model, settings, stack)
         self._notices = []
         self._done = 0
+        self._all_seen = self._at_seams = False
         self._stop = threading.Event()
         self._countdown = Countdown()
         self._preview = Preview(self.viewer, self.session, self._run, self)
@@ -270,8 +272,12 @@ class SegmentStep(Step):
                 self.panel.progress.advance(0, tiles, f"0 of {tiles}")
             case TileDone(done=done, tiles=tiles):
                 self._done = done
+                # what comes after the last of all tiles looks again at objects between them
+                self._at_seams |= self._all_seen
+                self._all_seen = done == tiles
                 left = "finishing …" if done == tiles else self._countdown.left(done, tiles)
-                self.panel.progress.advance(done, tiles, f"{done} of {tiles}" + (f" · {left}" if left else ""))
+                again = "objects at seams" if self._at_seams and done < tiles else ""
+                self.panel.progress.advance(done, tiles, " · ".join(filter(None, [f"{done} of {tiles}", again, left])))
             case work.Canvas():
                 self._preview.prepare(event)
             case LabelsDone():
