@@ -1,6 +1,10 @@
 """How nearly the result is independent of the tile size: bundled models on mosaics of real images.
 
     python benchmarks/seams.py [--json out.json]
+    python benchmarks/seams.py --retakes
+
+The second counts tiles only, no model is run: how many come on top of the grid's for squares of several sizes that
+fill a plane of 8192 × 8192 pixels, tiles of 512.
 
 Labels from tiles of several sizes are compared with those of one tile that holds the whole image, on
 
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +33,7 @@ import torch
 import segloop
 from segloop.labels import bounding_boxes
 from segloop.matching import match
+from segloop.retakes import GridView, plan_retakes
 from segloop.samples import load_sample
 from segloop.tiling import Tile, plan_tiles
 
@@ -128,6 +134,22 @@ def measure(
     return rows
 
 
+def count_retakes(sides: Sequence[int] = (20, 50, 60, 70, 80, 100), length: int = 8192, tile: int = 512) -> None:
+    """Print the tiles of the grid, and those around objects that none of them sees well, for objects of each size."""
+    shape = (length, length)
+    grid = plan_tiles(shape, (tile,) * 2, (64,) * 2, (32,) * 2)
+    rng = np.random.default_rng(0)
+    print("| side | objects | seen well by no tile | tiles of the grid | further tiles |\n|---|---|---|---|---|")
+    for side in sides:
+        corners = np.arange(0, length - 2 * side, 1.4 * side)
+        low = np.stack(np.meshgrid(corners, corners), axis=-1).reshape(-1, 2)
+        low += rng.uniform(0, 0.4 * side, low.shape)
+        boxes = np.concatenate([low, low + side * rng.uniform(0.8, 1.2, (len(low), 1))], axis=1).astype(np.float32)
+        view = GridView(np.arange(len(boxes)), boxes, np.ones(len(boxes), np.float32), grid, shape)
+        further = plan_retakes(view.boxes, view.depth, (tile, tile), 32, shape)
+        print(f"| {side} | {len(boxes)} | {len(view.boxes)} | {len(grid)} | {len(further)} |", flush=True)
+
+
 def as_line(row: dict[str, Any]) -> str:
     """A row of the table."""
     tile = "whole" if row["whole"] else row["tile"]
@@ -141,7 +163,11 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--retakes", action="store_true", help="count further tiles for objects of several sizes")
     options = parser.parse_args()
+    if options.retakes:
+        count_retakes()
+        return
     rows = []
     images = {"nuclei": mosaic(), "large": enlarged(), "large, not reduced": enlarged()}
     for title, image in images.items():
