@@ -220,8 +220,9 @@ def move_and_stop(dock, qtbot, monkeypatch):
 @pytest.mark.gui
 def test_it_goes_on_while_another_layer_is_looked_at(time_lapse, qtbot, errors, monkeypatch):
     dock = time_lapse
-    layer, first, whole = move_and_stop(dock, qtbot, monkeypatch)
-    dock._viewer.layers.selection.active = dock._viewer.add_labels(np.zeros(first.shape, np.uint8))
+    layer, _first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    # as for a layer that has sliders of another kind
+    dock.class_threshold_step._use(None)
     # nobody waits for the rest
     assert not np.array_equal(layer.data, whole)
     settle(qtbot, dock)
