@@ -7,8 +7,9 @@ layer's scale, or a reader that knows better, is never touched.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,17 @@ class Calibration:
         Y and X at least.
     unit : str
         Of Z, Y and X; never "pixel".
+    extent : tuple of int
+        Pixels along Y and X of the file; () where no file was asked.
     """
 
     sizes: Mapping[str, float]
     unit: str
+    extent: tuple[int, ...] = ()
+
+    def covers(self, axes: Iterable[str]) -> bool:
+        """Whether the size is known along each of Z, Y and X that there is: none is made up for the others."""
+        return all(axis in self.sizes for axis in axes if axis in "ZYX")
 
     def words(self, axes: str) -> str:
         """Write the size of a pixel, of axes in their order: "0.65 µm", "1.5 × 0.65 × 0.65 µm"."""
@@ -53,7 +61,8 @@ def is_calibrated(scale: Sequence[float], units: Sequence[Any]) -> bool:
 def calibration_of(layer: napari.layers.Image | None) -> Calibration | None:
     """Return what the file of an image layer says of its pixels.
 
-    None where the layer's own scale says it, the layer has no file, or the file does not say it.
+    None where the layer's own scale says it, the layer has no file, the file does not say it, or the layer's pixels are
+    not as many as the file's: they were binned or cropped since.
     """
     if layer is None or layer.multiscale or is_calibrated(layer.scale, layer.units):
         return None
@@ -65,7 +74,16 @@ def calibration_of(layer: napari.layers.Image | None) -> Calibration | None:
         changed = path.stat().st_mtime_ns
     except OSError:
         return None
-    return _read(path, changed)
+    said = _read(path, changed)
+    sides = list(itertools.pairwise(layer.data.shape))
+    return said if said is not None and said.extent in sides else None
+
+
+def noted_calibration(provenance: Any) -> Calibration | None:
+    """Return the pixel size that labels' provenance has of their image, if it was known when they were made."""
+    image = provenance.get("image", {}) if isinstance(provenance, dict) else {}
+    unit = image.get("unit", "pixel")
+    return Calibration(image["pixel_size"], unit) if unit != "pixel" and "pixel_size" in image else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -74,11 +92,10 @@ def _read(path: Path, changed: int) -> Calibration | None:
     from segloop.io import read_pixel_size
 
     try:
-        sizes, unit = read_pixel_size(path)
+        sizes, unit, extent = read_pixel_size(path)
     except FileError:
         # napari could read it, somehow
         return None
-    known = bool(unit) and {"Y", "X"} <= set(sizes)
-    return (
-        Calibration({axis: size for axis, size in sizes.items() if axis not in CHANNEL_AXES}, unit) if known else None
-    )
+    if not unit or not {"Y", "X"} <= set(sizes):
+        return None
+    return Calibration({axis: size for axis, size in sizes.items() if axis not in CHANNEL_AXES}, unit, extent)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segloop._napari.calibration import Calibration, calibration_of, is_calibrated
+from segloop._napari.calibration import Calibration, calibration_of, is_calibrated, noted_calibration
 from segloop._napari.session import Origin
 from segloop.errors import LabelsError
 
@@ -41,7 +41,7 @@ def make_labels(
     classes : sequence of str
         Class names, background first; empty for instances.
     said : Calibration, optional
-        What the image's file says of its pixels; taken if ``scale`` and ``units`` say nothing.
+        What is known of the image's pixels; taken if ``scale`` and ``units`` say nothing and it covers all axes.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def make_labels(
     keep = [number for number, axis in enumerate(letters) if axis != "C"]
     array = array.reshape([array.shape[number] for number in keep])
     unit = str(units[letters.index("X")])
-    if said is not None and not is_calibrated(scale, units):
+    if said is not None and not is_calibrated(scale, units) and said.covers(sizes):
         sizes, unit = {axis: said.sizes.get(axis, size) for axis, size in sizes.items()}, said.unit
     return Labels(array, letters.replace("C", ""), sizes, unit, tuple(classes))
 
@@ -81,7 +81,10 @@ def layer_to_labels(layer: Any, origin: Origin | None) -> Labels:
         leading = without_samples.removeprefix("C")
         axes = next((a for a in (leading, leading.replace("C", "")) if len(a) == layer.ndim), "")
     classes = origin.classes if origin is not None and origin.task == "semantic" else ()
-    said = calibration_of(origin.image()) if origin is not None else None
+    # the image may be gone by now, its file moved or its pixels replaced
+    said = noted_calibration(origin.provenance if origin is not None else layer.metadata.get("segloop"))
+    if said is None and origin is not None:
+        said = calibration_of(origin.image())
     return make_labels(layer.data, layer.axis_labels, layer.scale, layer.units, axes, classes, said)
 
 

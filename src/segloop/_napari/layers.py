@@ -74,7 +74,7 @@ def as_image(layer: napari.layers.Image, axes: str) -> Image:
     sizes = {axis: abs(float(size)) for axis, size in zip(place.axes, place.scale) if axis not in CHANNEL_AXES}
     unit = str(layer.units[axes.index("X")])
     said = calibration_of(layer)
-    if said is not None:
+    if said is not None and said.covers(sizes):
         sizes, unit = {axis: said.sizes.get(axis, size) for axis, size in sizes.items()}, said.unit
     return Image(data, axes, sizes, unit=unit, name=layer.name)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from segloop import io
-from segloop._napari.calibration import Calibration
+from segloop._napari.calibration import noted_calibration
 from segloop._napari.exports import make_labels
 from segloop._napari.features import to_objects
 from segloop._napari.session import up_to_date
@@ -32,7 +32,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         meta.get("axis_labels") or ("",) * ndim,
         meta.get("scale") or (1.0,) * ndim,
         meta.get("units") or ("pixel",) * ndim,
-        said=_said(provenance),
+        said=noted_calibration(provenance),
     )
     table = meta.get("features")
     objects = to_objects(pd.DataFrame(table)) if table is not None else None
@@ -40,10 +40,3 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     if provenance:
         io.write_provenance(written, provenance)
     return [str(written)]
-
-
-def _said(provenance: Any) -> Calibration | None:
-    """The pixel size of the image that labels were made for, if it was known then."""
-    image = provenance.get("image", {}) if isinstance(provenance, dict) else {}
-    unit = image.get("unit", "pixel")
-    return Calibration(image["pixel_size"], unit) if unit != "pixel" and "pixel_size" in image else None

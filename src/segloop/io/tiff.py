@@ -65,8 +65,15 @@ def read(path: Path) -> Source:
         return Source(data, axes, sizes, unit, tuple(own.get("classes", ())), rgb, guess)
 
 
-def read_pixel_size(path: Path) -> tuple[dict[str, float], str]:
-    """Return pixel size by letter, and unit, as :func:`read` does; nothing if the file does not say them.
+def read_pixel_size(path: Path) -> tuple[dict[str, float], str, tuple[int, int]]:
+    """Return the pixel size of a TIFF file without its pixels.
+
+    Returns
+    -------
+    sizes, unit
+        By letter, as :func:`read` gives them; nothing if the file does not say them.
+    extent
+        Pixels along Y and X of the first series; 0 for an axis that it does not have.
 
     Raises
     ------
@@ -75,7 +82,9 @@ def read_pixel_size(path: Path) -> tuple[dict[str, float], str]:
     import tifffile
 
     with reading(path, "a TIFF file"), tifffile.TiffFile(path) as tif:
-        return _calibration(tif)
+        series = tif.series[0]
+        extent = dict(zip(str(series.axes), series.shape))
+        return *_calibration(tif), (extent.get("Y", 0), extent.get("X", 0))
 
 
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:
