@@ -125,11 +125,11 @@ def split_regions(
 ) -> tuple[list[Region], list[Region]]:
     """Split regions into those to train on and those held out.
 
-    A region is held out if its ``chance`` is below ``share``: from ``FEW`` regions on that does not change as entries are
-    added. Small sets are mended: of two or more regions at least one is held out and one is trained on, if possible with
-    objects; of fewer than ``FEW``, no more than the share, rounded up, is held out, though chance would have it. As they
-    grow, a region learned before could come to be held out: ``known`` tells of a region whether the model has learned
-    it before; such are trained on again, as long as there are others to hold out.
+    A region is held out if its ``chance`` is below ``share``: from ``FEW`` regions on that does not change as entries
+    are added. Small sets are mended: of two or more regions at least one is held out and one is trained on, if
+    possible with objects; of fewer than ``FEW``, no more than the share, rounded up, is held out, though chance would
+    have it. As they grow, a region learned before could come to be held out: ``known`` tells of a region whether the
+    model has learned it before; such are trained on again, as long as there are others to hold out.
     Places of an image that are in copies, too, count once (see :func:`distinct`).
 
     Returns
