@@ -144,6 +144,8 @@ def test_a_worse_model_is_only_kept_if_the_person_insists(qtbot, ready, monkeypa
     press(qtbot, ready.finetune.keep if insist else ready.finetune.discard)
     if insist:
         qtbot.waitUntil(lambda: ready.session.model == "worse", timeout=PATIENCE)
+        # the question is answered
+        assert ready.finetune.result.text().startswith("Taken although it is not better. Held-out score 0.750")
     else:
         assert ready.session.model == "fresh"
         assert not (store.home() / "models" / "worse").exists()

@@ -379,6 +379,7 @@ class FinetuneStep(Step):
 
     @guarded
     def _on_kept(self, finetuned: work.Finetuned) -> None:
+        self.panel.result.show_text(f"Taken although it is not better. {words.scores(finetuned.result)}.", "hint")
         self._take(finetuned)
 
     @guarded
