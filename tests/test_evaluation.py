@@ -157,6 +157,18 @@ def test_folders_of_classes_are_recognised_and_it_is_said(tmp_path: Path) -> Non
     assert evaluate_folders(tmp_path / "r", tmp_path / "p").task is Task.INSTANCE
 
 
+def test_two_files_pair_whatever_they_are_called(tmp_path: Path) -> None:
+    save(tmp_path / "r" / "cells_labels.tif", CELLS)
+    save(tmp_path / "p" / "found.tif", CELLS)
+    report = evaluate_folders(tmp_path / "r" / "cells_labels.tif", tmp_path / "p" / "found.tif")
+    assert [image.name for image in report.per_image] == ["cells"] and report.instances.ap(0.5) == 1
+    # of a folder, the one that has its name
+    save(tmp_path / "p" / "cells.tif", CELLS)
+    assert evaluate_folders(tmp_path / "r" / "cells_labels.tif", tmp_path / "p").images == 1
+    with pytest.raises(FileError, match=r"no such file: .*x\.tif"):
+        evaluate_folders(tmp_path / "r" / "cells_labels.tif", tmp_path / "p" / "x.tif")
+
+
 def test_folders_that_do_not_pair(tmp_path: Path) -> None:
     reference, prediction = tmp_path / "reference", tmp_path / "prediction"
     for n in range(8):

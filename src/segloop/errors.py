@@ -43,5 +43,26 @@ class SettingsError(SegloopError, ValueError):
     """A setting is out of its range."""
 
 
+class RangeError(SettingsError):
+    """A number of a settings dataclass is out of its range.
+
+    Parameters
+    ----------
+    field : str
+        Name of the dataclass's field.
+    label : str
+        What a form calls it.
+    problem : str
+        What it is, and what was expected: "is 7; expected 0 to 1".
+    """
+
+    def __init__(self, field: str, label: str, problem: str) -> None:
+        super().__init__(field, label, problem)
+        self.field, self.label, self.problem = field, label, problem
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.problem}"
+
+
 class PromptError(SegloopError, ValueError):
     """A box or point given by hand cannot be used: too small, or outside the image."""

@@ -153,14 +153,14 @@ def evaluate_folders(
     classes: Sequence[str] = (),
     task: Task | str | Auto = AUTO,
 ) -> Report:
-    """Compare the label files of two folders, file by file; only one pair is in memory at a time.
+    """Compare the label files of two folders, or two files, pair by pair; only one pair is in memory at a time.
 
     Files pair by stem; ``cells_labels.tif``, as SegLoop writes it, pairs with ``cells.tif`` too.
 
     Parameters
     ----------
     reference, prediction : path
-        Folders with files that ``segloop.io.read_labels`` reads.
+        Folders with files that ``segloop.io.read_labels`` reads, or two such files, which pair whatever their names.
     classes : sequence of str
         Names of the classes, background first. By default those the files name, if they do.
     task : Task, "semantic" or "instance", or AUTO
@@ -178,7 +178,11 @@ def evaluate_folders(
     """
     from segloop.io import read_label_pair
 
-    references, predictions = _label_files(Path(reference)), _label_files(Path(prediction))
+    reference, prediction = Path(reference), Path(prediction)
+    references, predictions = _label_files(reference), _label_files(prediction)
+    if _is_one_file(reference) and _is_one_file(prediction):
+        # whatever they are called
+        predictions = dict(zip(references, predictions.values()))
     stems = sorted(references.keys() & predictions.keys())
     if not stems:
         raise FileError(
@@ -271,9 +275,11 @@ def _guess_task(references: Iterable[Labels]) -> Task:
 
 
 def _label_files(folder: Path) -> dict[str, Path]:
-    """The label files of a folder by the stem that they pair by."""
+    """The label files of a folder, or the one file, by the stem that they pair by."""
     from segloop.io import LABEL_SUFFIXES, files_by_stem, stem_of
 
+    if _is_one_file(folder):
+        return {stem_of(folder).removesuffix("_labels"): folder}
     files: dict[str, Path] = {}
     for stem, paths in files_by_stem(
         folder, LABEL_SUFFIXES, lambda path: stem_of(path).removesuffix("_labels")
@@ -286,6 +292,13 @@ def _label_files(folder: Path) -> dict[str, Path]:
             )
         files[stem] = chosen[0]
     return files
+
+
+def _is_one_file(path: Path) -> bool:
+    """Whether a path is that of a label image: some formats are folders."""
+    from segloop.io import is_zarr
+
+    return path.is_file() or is_zarr(path)
 
 
 def _instances_to_json(scores: InstanceScores) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from segloop.errors import SettingsError
+from segloop.errors import RangeError
 
 
 class Auto(Enum):
@@ -26,11 +26,11 @@ def setting(default: Any, *, label: str, help: str, least: float = -math.inf, mo
 
 
 def check_ranges(settings: Any) -> None:
-    """Raise SettingsError if a number of a settings dataclass is outside the range of its field."""
+    """Raise RangeError if a number of a settings dataclass is outside the range of its field."""
     for field in dataclasses.fields(settings):
         value, low, high = getattr(settings, field.name), field.metadata["min"], field.metadata["max"]
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not low <= value <= high:
-            raise SettingsError(f"{field.metadata['label']} is {value}; expected {low:g} to {high:g}")
+            raise RangeError(field.name, field.metadata["label"], f"is {value:.9g}; expected {low:g} to {high:g}")
 
 
 def settings_to_json(settings: Any) -> dict[str, Any]:

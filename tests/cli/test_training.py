@@ -43,6 +43,16 @@ def test_finetune_saves_a_new_model_in_versions(folders, unet, run):
     assert [(info.name, info.versions) for info in list_models() if not info.bundled] == [("mine", (1, 2))]
 
 
+@pytest.mark.slow
+def test_one_image_and_its_labels_may_be_given_as_files(folders, unet, run, tmp_path):
+    image, labels = folders[0] / "a.tif", tmp_path / "corrected.tif"
+    (folders[1] / "a.tif").rename(labels)
+    common = ["finetune", "--model", unet, "--name", "mine", "--keep-worse", "--epochs", 1, "--json"]
+    ran = run(*common, "--images", image, "--labels", labels, "--labels-are", "instances")
+    assert ran.code == 0, ran.err
+    assert answer(ran)["saved"]
+
+
 @dataclass(frozen=True)
 class Worse:
     """Replaces the trained model's score by one that is not better."""
@@ -179,6 +189,11 @@ class TestWhatCannotBeTrained:
         assert "no such folder" in finetune(images=tmp_path / "no")
         assert "no such folder" in finetune(labels=tmp_path / "no")
 
+    def test_files_and_folders_are_not_mixed(self, finetune, folders):
+        error = finetune(images=folders[0] / "a.tif")
+        assert "--images is a file, but --labels is a folder; expected files only, or folders only" in error
+        assert "no such file" in finetune(images=folders[0] / "a.tif", labels=folders[1] / "x.tif")
+
     def test_empty_folder(self, finetune, tmp_path):
         (tmp_path / "empty").mkdir()
         assert "no images in" in finetune(images=tmp_path / "empty")
@@ -196,7 +211,7 @@ class TestWhatCannotBeTrained:
 
     def test_settings(self, finetune):
         assert "--epochs and --minutes are both given" in finetune("--epochs", 1, "--minutes", 1)
-        assert "Epochs is 0" in finetune("--epochs", 0)
+        assert "--epochs is 0; expected 1 to" in finetune("--epochs", 0)
         assert "--labels-are 'x' is unknown" in finetune("--labels-are", "x")
         assert "unknown model" in finetune(model="no-such-model")
 

@@ -1,26 +1,23 @@
 """Calibration: the pixel size that an image's file says, where napari, which opened it, did not take note of it.
 
-napari reads TIFF files without their pixel size: its layers are as large as they have pixels. What a person said of a
-layer's scale, or a reader that knows better, is never touched.
+napari reads TIFF and OME-Zarr files without their pixel size: its layers are as large as they have pixels. What a
+person said of a layer's scale, or a reader that knows better, is never touched.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import napari.layers
 
-from segloop.errors import FileError
+from segloop._napari.file_headers import header_of
 from segloop.image import CHANNEL_AXES
 
 SYMBOLS = {"nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m"}
-SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -64,19 +61,14 @@ def calibration_of(layer: napari.layers.Image | None) -> Calibration | None:
     None where the layer's own scale says it, the layer has no file, the file does not say it, or the layer's pixels are
     not as many as the file's: they were binned or cropped since.
     """
-    if layer is None or layer.multiscale or is_calibrated(layer.scale, layer.units):
+    if layer is None or is_calibrated(layer.scale, layer.units):
         return None
-    source = layer.source.path
-    path = Path(str(source)) if isinstance(source, (str, Path)) else None
-    if path is None or path.suffix.lower() not in SUFFIXES:
+    header = header_of(layer)
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape
+    if header is None or header.extent not in list(itertools.pairwise(shape)):
         return None
-    try:
-        changed = path.stat().st_mtime_ns
-    except OSError:
-        return None
-    said = _read(path, changed)
-    sides = list(itertools.pairwise(layer.data.shape))
-    return said if said is not None and said.extent in sides else None
+    sizes = {axis: size for axis, size in header.pixel_size.items() if axis not in CHANNEL_AXES}
+    return Calibration(sizes, header.unit, header.extent) if header.unit and {"Y", "X"} <= set(sizes) else None
 
 
 def noted_calibration(provenance: Any) -> Calibration | None:
@@ -84,18 +76,3 @@ def noted_calibration(provenance: Any) -> Calibration | None:
     image = provenance.get("image", {}) if isinstance(provenance, dict) else {}
     unit = image.get("unit", "pixel")
     return Calibration(image["pixel_size"], unit) if unit != "pixel" and "pixel_size" in image else None
-
-
-@functools.lru_cache(maxsize=256)
-def _read(path: Path, changed: int) -> Calibration | None:
-    # not before the dock is on screen: importing the file formats takes long
-    from segloop.io import read_pixel_size
-
-    try:
-        sizes, unit, extent = read_pixel_size(path)
-    except FileError:
-        # napari could read it, somehow
-        return None
-    if not unit or not {"Y", "X"} <= set(sizes):
-        return None
-    return Calibration({axis: size for axis, size in sizes.items() if axis not in CHANNEL_AXES}, unit, extent)

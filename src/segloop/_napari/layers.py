@@ -14,6 +14,7 @@ import numpy as np
 from napari.utils.transforms import Affine
 
 from segloop._napari.calibration import calibration_of
+from segloop._napari.file_headers import axes_in_file
 from segloop.errors import ImageError, LabelsError
 from segloop.image import CHANNEL_AXES, ChannelStack, Image, check_axes, guess_axes
 
@@ -41,8 +42,14 @@ def choose_level(layer: napari.layers.Image) -> int:
     return next(fitting, len(shapes) - 1)
 
 
-def guess_layer_axes(layer: napari.layers.Image) -> str:
-    """Guess the axes of an image layer: from its axis labels where they are telling, else from its shape.
+def guess_layer_axes(layer: napari.layers.Image, ask_file: bool = True) -> str:
+    """Guess the axes of an image layer: from its axis labels where they are telling, else from its file or shape.
+
+    Parameters
+    ----------
+    layer : Image
+    ask_file : bool
+        Whether the file it was read from may be opened, if it is a TIFF file or a Zarr folder.
 
     Raises
     ------
@@ -53,7 +60,9 @@ def guess_layer_axes(layer: napari.layers.Image) -> str:
     telling = all(letters) and len(set(letters)) == len(letters) and {"Y", "X"} <= set(letters)
     if telling and not (layer.rgb and "C" in letters):
         return "".join(letters) + ("S" if layer.rgb else "")
-    return guess_axes(level_shapes(layer)[0], rgb=layer.rgb)
+    shape = level_shapes(layer)[0]
+    asked = ask_file and len(shape) - layer.rgb > 2
+    return (axes_in_file(layer) if asked else "") or guess_axes(shape, rgb=layer.rgb)
 
 
 def as_image(layer: napari.layers.Image, axes: str) -> Image:
@@ -75,7 +84,8 @@ def as_image(layer: napari.layers.Image, axes: str) -> Image:
     unit = str(layer.units[axes.index("X")])
     said = calibration_of(layer)
     if said is not None and said.covers(sizes):
-        sizes, unit = {axis: said.sizes.get(axis, size) for axis, size in sizes.items()}, said.unit
+        # of a coarser level, each pixel is as large as several
+        sizes, unit = {axis: said.sizes.get(axis, 1.0) * size for axis, size in sizes.items()}, said.unit
     return Image(data, axes, sizes, unit=unit, name=layer.name)
 
 

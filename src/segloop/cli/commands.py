@@ -40,9 +40,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LABELS_HELP = "Folder of label images, called like the images or with _labels behind the name."
+LABELS_HELP = "Folder of label images, called like the images or with _labels behind the name; or one file."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-ImagesFolder = Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder of images.")]
+ImagesFolder = Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder of images, or one.")]
 LabelsFolder = Annotated[
     Path,
     typer.Option(
@@ -56,7 +56,7 @@ ReviewedFolder = Annotated[
     typer.Option(
         "--reviewed",
         metavar="DIR",
-        help="Folder of masks of where the labels are vouched for; without it they are everywhere.",
+        help="Folder of masks of where the labels are vouched for, or one; without it they are everywhere.",
     ),
 ]
 NewName = Annotated[
@@ -195,7 +195,7 @@ def finetune(
             help="Train again as this version was, such as mine@2: its base model, data, settings; gives its weights.",
         ),
     ] = "",
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of images.")] = None,
+    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of images, or one.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", metavar="DIR", help=LABELS_HELP)] = None,
     training_set: Annotated[
         Path | None,
@@ -275,8 +275,8 @@ def train(
 
 @app.command(short_help="Compare labels with a reference.")
 def evaluate(
-    reference: Annotated[Path, typer.Option(metavar="DIR", help="Folder of reference label images.")],
-    prediction: Annotated[Path, typer.Option(metavar="DIR", help="Folder of predicted label images.")],
+    reference: Annotated[Path, typer.Option(metavar="DIR", help="Folder of reference label images, or one.")],
+    prediction: Annotated[Path, typer.Option(metavar="DIR", help="Folder of predicted label images, or one.")],
     labels_are: LabelsAre = "auto",
     classes: Annotated[str, typer.Option(metavar="a,b,c", help="Names of the classes, background first.")] = "",
     as_json: AsJson = False,

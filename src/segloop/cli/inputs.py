@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segloop.errors import FileError
-from segloop.io import IMAGE_SUFFIXES, LABEL_SUFFIXES, files_by_stem, stem_of, suffix_of
+from segloop.io import IMAGE_SUFFIXES, LABEL_SUFFIXES, files_by_stem, is_zarr, stem_of, suffix_of
 
 LABELS_ENDING = "_labels"
 REVIEWED_ENDING = "_reviewed"
@@ -34,7 +34,7 @@ def expand_images(given: Sequence[Path]) -> list[Path]:
     """
     images: list[Path] = []
     for path in given:
-        if path.is_dir() and not _is_zarr(path):
+        if path.is_dir() and not is_zarr(path):
             found = _images_in(path)
             if not found:
                 raise FileError(f"no images in {path}; expected files such as {', '.join(IMAGE_SUFFIXES[:5])}")
@@ -53,9 +53,10 @@ def expand_images(given: Sequence[Path]) -> list[Path]:
 
 
 def pair_files(images: Path, labels: Path, reviewed: Path | None) -> tuple[list[Pair], list[str]]:
-    """Pair images with label files, and masks if there is a folder of them, by stem.
+    """Pair images with label files, and masks if there is a folder of them, by stem; or one image with its files.
 
-    Labels may be called like the image or with ``_labels`` behind it, masks with ``_reviewed``.
+    Labels may be called like the image or with ``_labels`` behind it, masks with ``_reviewed``. Single files pair
+    whatever they are called.
 
     Returns
     -------
@@ -67,8 +68,22 @@ def pair_files(images: Path, labels: Path, reviewed: Path | None) -> tuple[list[
     Raises
     ------
     FileError
-        If a folder is missing, nothing pairs, labels or masks have no image, or a stem occurs twice.
+        If a folder is missing, nothing pairs, labels or masks have no image, a stem occurs twice, or files and folders
+        are mixed.
     """
+    gone = [path for path in (images, labels, reviewed) if path is not None and not path.exists()]
+    if gone:
+        raise FileError(f"no such {'file' if gone[0].suffix else 'folder'}: {gone[0]}")
+    given = [("--images", images), ("--labels", labels), *([("--reviewed", reviewed)] if reviewed else [])]
+    files = [option for option, path in given if path.is_file() or is_zarr(path)]
+    if len(files) == len(given):
+        return [Pair(stem_of(images), images, labels, reviewed)], []
+    if files:
+        folders = [option for option, _ in given if option not in files]
+        raise FileError(
+            f"{' and '.join(files)} {'is a file' if len(files) == 1 else 'are files'}, but {' and '.join(folders)} "
+            f"{'is a folder' if len(folders) == 1 else 'are folders'}; expected files only, or folders only"
+        )
     image_files = _by_stem(images, IMAGE_SUFFIXES, "", unlike=(LABELS_ENDING, REVIEWED_ENDING))
     label_files = _by_stem(labels, LABEL_SUFFIXES, LABELS_ENDING, only_ending=labels.resolve() == images.resolve())
     if not image_files:
@@ -102,12 +117,6 @@ def listed(names: Sequence[str] | dict[str, Path]) -> str:
     """Name the first few."""
     shown = ", ".join(list(names)[:_SHOWN]) or "nothing"
     return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
-
-
-def _is_zarr(path: Path) -> bool:
-    return suffix_of(path) in (".zarr", ".ome.zarr") or any(
-        (path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")
-    )
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from segloop.errors import ChannelError, SegloopError
+from segloop.errors import ChannelError, RangeError, SegloopError
 
 DEBUG = "--debug"
 
@@ -32,6 +32,8 @@ def describe(error: BaseException) -> str:
     """Say in one line what went wrong."""
     if isinstance(error, ChannelError):
         return f"{_flat(str(error))}: --channel N, counted from 0, or --axes"
+    if isinstance(error, RangeError):
+        return f"--{error.field.replace('_', '-')} {error.problem}"
     if isinstance(error, SegloopError):
         return _flat(str(error))
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():

@@ -20,8 +20,7 @@ from segloop.io.files import check_target, check_writable, write_json
 from segloop.io.frame import Frame
 from segloop.io.measurements import measure
 from segloop.io.notes import HiddenPart, Note, Notes
-from segloop.io.source import Source
-from segloop.io.tiff import read_pixel_size
+from segloop.io.source import Header, Source
 from segloop.labels import Labels
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ __all__ = [
     "LABEL_SUFFIXES",
     "OUTLINE_SUFFIXES",
     "SAVE_SUFFIXES",
+    "Header",
     "HiddenPart",
     "Note",
     "Notes",
@@ -40,13 +40,14 @@ __all__ = [
     "check_writable",
     "files_by_stem",
     "holds_outlines",
+    "is_zarr",
     "measurement_table",
     "open_image",
     "outlines_lost",
+    "read_header",
     "read_image",
     "read_label_pair",
     "read_labels",
-    "read_pixel_size",
     "save_labels",
     "stem_of",
     "suffix_of",
@@ -134,6 +135,21 @@ def open_image(path: str | Path, axes: str = "") -> OpenedImage:
 def read_image(path: str | Path, axes: str = "") -> Image:
     """Return the image of ``open_image``."""
     return open_image(path, axes).image
+
+
+def read_header(path: str | Path) -> Header:
+    """Return what a TIFF file or a Zarr folder says of the image that :func:`open_image` opens.
+
+    Raises
+    ------
+    FileError
+        If it is missing, damaged, or of another kind.
+    """
+    path = Path(path)
+    known = _known(path)
+    if known not in (_TIFF, _ZARR):
+        raise FileError(f"{path} says nothing of its axes and pixels; expected a TIFF file or a Zarr folder")
+    return tiff.read_header(path) if known is _TIFF else ngff.read_header(path)
 
 
 def read_labels(
@@ -318,10 +334,11 @@ def files_by_stem(folder: Path, suffixes: Sequence[str], stem: Callable[[Path], 
     Raises
     ------
     FileError
-        If there is no such folder.
+        If there is no such folder, or it is a file.
     """
     if not folder.is_dir():
-        raise FileError(f"no such folder: {folder}")
+        what = "file" if folder.suffix else "folder"
+        raise FileError(f"{folder} is a file; give its folder" if folder.exists() else f"no such {what}: {folder}")
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir(), key=lambda path: (holds_outlines(path), path)):
         suffix = suffix_of(path)
@@ -332,6 +349,11 @@ def files_by_stem(folder: Path, suffixes: Sequence[str], stem: Callable[[Path], 
             continue
         files.setdefault(name, []).append(path)
     return files
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is a folder that is a Zarr array or group, and so one image."""
+    return path.is_dir() and _known(path) is _ZARR
 
 
 def suffix_of(path: Path) -> str:
@@ -380,7 +402,7 @@ def _known(path: Path) -> _Format:
 def _reader(path: Path, what: str, choose: Callable[[_Format], Read | None]) -> Read:
     read = choose(_known(path))
     if not path.exists():
-        raise FileError(f"no such file: {path}")
+        raise FileError(f"no such {'file' if path.suffix else 'file or folder'}: {path}")
     if read is None:
         kinds = ", ".join(suffix for suffix, known in _FORMATS.items() if choose(known))
         raise FileError(f"{path} cannot be read as {what}: {suffix_of(path) or 'no suffix'}; expected one of {kinds}")

@@ -26,6 +26,8 @@ def reading(path: Path, expected: str) -> Iterator[None]:
     FileError
     """
     try:
+        if path.is_file() and not path.stat().st_size:
+            raise FileError(f"{path} is empty (0 bytes); expected {expected}")
         yield
     except SegloopError:
         raise

@@ -15,7 +15,7 @@ from segloop.image import check_axes
 from segloop.io.files import reading, writing
 from segloop.io.notes import Notes
 from segloop.io.planes import file_axes, file_shape, positions, read_block, tiles_of
-from segloop.io.source import Source
+from segloop.io.source import Header, Source
 from segloop.io.units import full_name
 from segloop.labels import Labels
 
@@ -41,6 +41,19 @@ def read(path: Path) -> Source:
     with reading(path, "an OME-Zarr image or a Zarr array"):
         node = zarr.open(path, mode="r")
         return _plain_array(node) if isinstance(node, zarr.Array) else _multiscale(node, path)
+
+
+def read_header(path: Path) -> Header:
+    """Return what a Zarr folder says of what :func:`read` opens.
+
+    Raises
+    ------
+    FileError
+    """
+    source = read(path)
+    shape = tuple(int(n) for n in source.data.shape)
+    sides = dict(zip(source.axes, shape))
+    return Header(source.axes, shape, (sides.get("Y", 0), sides.get("X", 0)), source.pixel_size, source.unit)
 
 
 def read_labels(path: Path) -> Source:

@@ -36,3 +36,28 @@ class Source:
     classes: tuple[str, ...] = ()
     rgb: bool = False
     guess: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of its pixels, without them.
+
+    Parameters
+    ----------
+    axes : str
+        One letter per dimension if the file says them, else "".
+    shape : tuple of int
+        Of the finest level of the first image; axes of length 1 may be left out.
+    extent : tuple of int
+        Pixels along Y and X; 0 for an axis that is not known.
+    pixel_size : mapping of letter to float
+        Only axes for which the file says a size.
+    unit : str
+        Unit along Z, Y and X; "" when not calibrated.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    extent: tuple[int, int]
+    pixel_size: Mapping[str, float]
+    unit: str

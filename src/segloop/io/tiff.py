@@ -16,17 +16,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from segloop.errors import LabelsError
+from segloop.errors import FileError, LabelsError
 from segloop.image import AXES
 from segloop.io.files import reading, writing
 from segloop.io.notes import Notes
 from segloop.io.planes import file_axes, file_shape, in_file_order, is_lazy, positions, read_block
-from segloop.io.source import Source
+from segloop.io.source import Header, Source
 from segloop.io.units import full_name, short_name
 from segloop.labels import Labels
 
 if TYPE_CHECKING:
     import tifffile
+
+BYTE_ORDERS = (b"II", b"MM", b"EP")
+"""What TIFF files and their relatives begin with."""
 
 LAZY_BYTES = 1 << 28
 """Larger files are not read at once, but where they are looked at."""
@@ -44,10 +47,8 @@ def read(path: Path) -> Source:
     ------
     FileError
     """
-    import tifffile
-
     with reading(path, "a TIFF file"):
-        with tifffile.TiffFile(path) as tif:
+        with _opened(path) as tif:
             series = tif.series[0]
             axes = _axes(series)
             sizes, unit = _calibration(tif)
@@ -65,26 +66,28 @@ def read(path: Path) -> Source:
         return Source(data, axes, sizes, unit, tuple(own.get("classes", ())), rgb, guess)
 
 
-def read_pixel_size(path: Path) -> tuple[dict[str, float], str, tuple[int, int]]:
-    """Return the pixel size of a TIFF file without its pixels.
-
-    Returns
-    -------
-    sizes, unit
-        By letter, as :func:`read` gives them; nothing if the file does not say them.
-    extent
-        Pixels along Y and X of the first series; 0 for an axis that it does not have.
+def read_header(path: Path) -> Header:
+    """Return what a TIFF file says of its first series, as :func:`read` gives it, without the pixels.
 
     Raises
     ------
     FileError
     """
+    with reading(path, "a TIFF file"), _opened(path) as tif:
+        series = tif.series[0]
+        sides = dict(zip(str(series.axes), series.shape))
+        sizes, unit = _calibration(tif)
+        return Header(_axes(series), tuple(series.shape), (sides.get("Y", 0), sides.get("X", 0)), sizes, unit)
+
+
+def _opened(path: Path) -> tifffile.TiffFile:
+    """Open a file whose first bytes say that it is a TIFF file."""
     import tifffile
 
-    with reading(path, "a TIFF file"), tifffile.TiffFile(path) as tif:
-        series = tif.series[0]
-        extent = dict(zip(str(series.axes), series.shape))
-        return *_calibration(tif), (extent.get("Y", 0), extent.get("X", 0))
+    with path.open("rb") as file:
+        if file.read(2) not in BYTE_ORDERS:
+            raise FileError(f"{path} is not a TIFF file; give it the suffix of what it is")
+    return tifffile.TiffFile(path)
 
 
 def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> None:

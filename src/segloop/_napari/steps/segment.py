@@ -25,7 +25,7 @@ from segloop.events import Event, LabelsDone, Notice, SegmentStarted, TileDone
 from segloop.image import check_axes
 from segloop.settings import AUTO
 
-AXIS_WORDS = {"T": "times", "C": "channels", "Z": "planes", "Y": "rows", "X": "columns", "S": "colours"}
+AXIS_WORDS = {"T": "time points", "C": "channels", "Z": "planes", "Y": "rows", "X": "columns", "S": "colours"}
 
 
 class SegmentStep(Step):
@@ -39,6 +39,8 @@ class SegmentStep(Step):
         self._preview: Preview | None = None
         self._notices: list[str] = []
         self._channel, self._channel_is_chosen = ALL_CHANNELS, False
+        # images whose files were not asked for their axes yet
+        self._unasked: weakref.WeakSet[napari.layers.Image] = weakref.WeakSet()
         self._layers = len(self.viewer.layers)
         self._removed = timer(self, 0, lambda: None)
         panel.image_chosen.connect(self._on_image)
@@ -61,8 +63,12 @@ class SegmentStep(Step):
         self.panel.build_form(SegmentSettings)
         self.panel.form.changed.connect(self._on_settings)
         self._allow_single_objects()
-        if self.image is None:
-            self._allow()
+        is_unasked = self.image in self._unasked
+        for layer in list(self._unasked):
+            self.session.set_axes(layer, _guess(layer, ask_file=True))
+        self._unasked.clear()
+        if is_unasked or self.image is None:
+            self._show_image()
         else:
             self._check()
 
@@ -118,6 +124,7 @@ class SegmentStep(Step):
 
     def _on_axes(self, text: str) -> None:
         if self.image is not None:
+            self._unasked.discard(self.image)
             self.session.set_axes(self.image, text.strip().upper())
             self._channel_is_chosen = False
             self._check()
@@ -148,10 +155,11 @@ class SegmentStep(Step):
             self._allow()
             return
         if layer not in self.session.axes:
-            try:
-                self.session.axes[layer] = guess_layer_axes(layer)
-            except ImageError:
-                self.session.axes[layer] = ""
+            # not before torch is there: reading files takes imports that the dock does not wait for
+            is_ready = self.panel.form is not None
+            self.session.axes[layer] = _guess(layer, ask_file=is_ready)
+            if not is_ready:
+                self._unasked.add(layer)
         self.panel.axes.setText(self.session.axes[layer])
         self._check()
 
@@ -176,7 +184,6 @@ class SegmentStep(Step):
             self._choose_channel(sizes.get("C", 1))
             if self._channel != ALL_CHANNELS and not self._channel_is_chosen:
                 text += f"\nThe model sees one channel: now channel {self._channel}."
-            # not before torch is there: reading files takes imports that the dock does not wait for
             said = calibration_of(layer) if self.panel.form is not None else None
             if said is not None:
                 text += f"\nPixel size {said.words(axes)}: from the file, napari did not read it. "
@@ -330,6 +337,14 @@ class SegmentStep(Step):
         if run.image() is None or run.image() not in self.watch:
             notices.append(f"The image {run.name} was removed meanwhile.")
         self.say("\n".join([text, *map(_sentence, notices)]), "warning" if notices else "good")
+
+
+def _guess(layer: napari.layers.Image, ask_file: bool) -> str:
+    """The axes of a layer as far as they can be guessed; "" for too many dimensions."""
+    try:
+        return guess_layer_axes(layer, ask_file)
+    except ImageError:
+        return ""
 
 
 def _source(layer: napari.layers.Image) -> str:
