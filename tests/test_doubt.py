@@ -83,6 +83,35 @@ def test_what_is_hidden_is_missing_as_far_as_nothing_covers_it():
     assert doubts.why(1) == "Not marked: an object with score 0.40"
 
 
+def test_what_a_person_removed_is_not_missing():
+    labels = np.zeros((40, 60), np.uint8)
+    dismissed = np.zeros((40, 60), bool)
+    dismissed[20:30, 20:30] = True
+    # the thing itself, another of the same, one that is mostly something else, and one elsewhere
+    boxes = [(20, 20, 30, 30), (21, 21, 31, 31), (20, 20, 45, 30), (40, 0, 50, 10)]
+    doubts = examine(labels, 0, candidates(boxes, [0.9, 0.6, 0.5, 0.4]), dismissed=dismissed)
+    np.testing.assert_array_equal(doubts.candidates, [2, 3])
+    np.testing.assert_allclose(doubts.evidence[:, Reason.MISSING], [0.5 * 0.6, 0.4], atol=1e-6)
+    # what lies there by now covers as before
+    labels[20:30, 20:30] = 5
+    doubts = examine(labels, 0, candidates(boxes, [0.9, 0.6, 0.5, 0.4]), dismissed=dismissed)
+    np.testing.assert_allclose(
+        doubts.evidence[doubts.labels == 0][:, Reason.MISSING], [0.6 * 0.19, 0.3, 0.4], atol=1e-6
+    )
+
+
+def test_objects_of_other_thresholds_are_not_missing_where_a_person_cleared():
+    scores = np.zeros((1, 2, 60, 60), np.uint8)
+    scores[0, 1, 10:22, 10:22] = scores[0, 1, 35:47, 35:47] = 100
+    scores[0, 0] = 255 - scores[0, 1]
+    labels = np.zeros((60, 60), np.uint16)
+    assert len(examine(labels, 0, ClassScores(scores))) == 2
+    cleared = np.zeros((60, 60), bool)
+    cleared[8:24, 8:24] = True
+    doubts = examine(labels, 0, ClassScores(scores), dismissed=cleared)
+    assert doubts.boxes.tolist() == [[35, 35, 47, 47]]
+
+
 def test_what_a_person_did_is_not_doubted():
     labels = np.zeros((40, 60), np.uint8)
     labels[5:15, 5:15] = 1

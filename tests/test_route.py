@@ -140,3 +140,25 @@ def test_classes_are_looked_at_where_the_model_hesitates():
     assert first.expected == pytest.approx(51 / 255, abs=0.01)
     assert route.why(first) == "The model is not sure of the class of 20% of these pixels"
     assert route.regions[-1].expected == 0
+
+
+def test_removed_candidates_are_asked_about_on_no_plane():
+    boxes = np.array([(10, 10, 30, 30), (60, 10, 80, 30), (10, 10, 30, 30)], np.float32)
+    masks = np.full((3, 28, 28), 255, np.uint8)
+    found = Candidates(
+        boxes,
+        np.array([0.9, 0.8, 0.7], np.float32),
+        np.ones(3, np.int64),
+        masks,
+        np.arange(3),
+        np.array([0, 0, 1]),
+        (2, 90, 90),
+    )
+    labels = np.zeros((2, 90, 90), np.uint16)
+
+    def asked(**keywords):
+        route = drain(route_events(labels, found, **keywords))
+        return sorted(route.doubts.candidates.tolist())
+
+    assert asked() == [0, 1, 2]
+    assert asked(rejected=[0]) == [1, 2] and asked(rejected=[0, 2]) == [1]

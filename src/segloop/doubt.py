@@ -28,6 +28,9 @@ LEAST = 0.05
 SAME = 0.5
 """A candidate with at least this IoU with an object is that object; of several, the one that fits best."""
 
+DISMISSED = 0.5
+"""What lies to a larger share where a person said that there is nothing is not missing."""
+
 LEVELS = (64, 96, 160, 192)
 """Thresholds of foreground, in 255ths, at which a semantic prediction is parted besides its own, one half."""
 
@@ -133,7 +136,11 @@ class Doubts:
 
 
 def examine(
-    labels: np.ndarray, plane: int, found: Candidates | ClassScores | None, vouched: Collection[int] = frozenset()
+    labels: np.ndarray,
+    plane: int,
+    found: Candidates | ClassScores | None,
+    vouched: Collection[int] = frozenset(),
+    dismissed: np.ndarray | None = None,
 ) -> Doubts:
     """Look for what may be wrong in one plane of objects.
 
@@ -149,6 +156,8 @@ def examine(
         What the model found. Without it, size and shape are all there is to go by.
     vouched : collection of int
         Objects that a person drew, edited or confirmed: their probability of being wrong is 0.
+    dismissed : bool (Y, X), optional
+        Where a person said that there is nothing: what is not shown, and lies mostly there, is not missing.
 
     Raises
     ------
@@ -165,9 +174,9 @@ def examine(
     match found:
         case Candidates():
             areas = np.bincount(dense.ravel(), minlength=len(numbers) + 1)
-            hidden = _compare(dense, areas, plane, found, evidence, own)
+            hidden = _compare(dense, areas, plane, found, evidence, own, dismissed)
         case ClassScores():
-            hidden = _part_again(dense, plane, found.plane(plane), evidence)
+            hidden = _part_again(dense, plane, found.plane(plane), evidence, dismissed)
     evidence[np.isin(numbers, list(vouched))] = 0
     shown = Doubts(numbers.astype(np.int64), np.full(len(numbers), plane), boxes, evidence, ratios, own)
     return Doubts.joined([shown, hidden])
@@ -255,7 +264,13 @@ def odd_sizes(areas: np.ndarray, usual: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-    dense: np.ndarray, areas: np.ndarray, plane: int, found: Candidates, evidence: np.ndarray, own: np.ndarray
+    dense: np.ndarray,
+    areas: np.ndarray,
+    plane: int,
+    found: Candidates,
+    evidence: np.ndarray,
+    own: np.ndarray,
+    dismissed: np.ndarray | None,
 ) -> Doubts:
     """Find each object among the candidates, and candidates of which nothing is shown."""
     members = np.flatnonzero(found.planes == plane)
@@ -269,6 +284,9 @@ def _compare(
             continue
         regions[place] = rows.start, columns.start, rows.stop, columns.stop
         uncovered[place], sizes[place] = under[0] / size, size
+        if dismissed is not None:
+            nothing = np.count_nonzero(inside & dismissed[rows, columns] & (dense[rows, columns] == 0)) / size
+            uncovered[place] = 0 if nothing > DISMISSED else uncovered[place] - nothing
         if len(under) > 1:
             number = int(under[1:].argmax())
             shared = under[number + 1]
@@ -305,7 +323,9 @@ def expected_iou(mask: np.ndarray) -> float:
     return certain / union if union else 0.0
 
 
-def _part_again(dense: np.ndarray, plane: int, scores: np.ndarray, evidence: np.ndarray) -> Doubts:
+def _part_again(
+    dense: np.ndarray, plane: int, scores: np.ndarray, evidence: np.ndarray, dismissed: np.ndarray | None
+) -> Doubts:
     """Compare objects with those that other thresholds would give."""
     count = len(evidence)
     areas = np.bincount(dense.ravel(), minlength=count + 1)
@@ -319,6 +339,9 @@ def _part_again(dense: np.ndarray, plane: int, scores: np.ndarray, evidence: np.
         np.maximum.at(agreeing[place], overlaps.reference[overlaps.rows].astype(np.int64) - 1, overlaps.iou)
         if level == min(LEVELS):
             alone = np.setdiff1d(overlaps.prediction, overlaps.prediction[overlaps.columns]).astype(np.int64)
+            if dismissed is not None:
+                inside = np.bincount(others[dismissed], minlength=int(others.max(initial=0)) + 1)
+                alone = alone[inside[alone] <= DISMISSED * np.bincount(others.ravel())[alone]]
             hidden = _appearing(others, alone, plane, scores[0], areas[1:])
     evidence[:, Reason.THRESHOLD] = 1 - agreeing.mean(axis=0)
     return hidden

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from segloop.candidates import Candidates, ClassScores
+from segloop.candidates import Candidates, ClassScores, rasterize
 from segloop.doubt import Doubts, examine, uncertain_pixels
 from segloop.events import Event, PlaneExamined
 
@@ -99,7 +99,12 @@ class Route:
 
 
 def route_events(
-    labels: Any, found: Candidates | ClassScores | None, classes: bool = False, vouched: Collection[int] = frozenset()
+    labels: Any,
+    found: Candidates | ClassScores | None,
+    classes: bool = False,
+    vouched: Collection[int] = frozenset(),
+    rejected: Collection[int] = (),
+    cleared: np.ndarray | None = None,
 ) -> Generator[Event, None, Route]:
     """Look through labels, an event per plane; the generator returns the :class:`Route`.
 
@@ -113,6 +118,11 @@ def route_events(
         Whether the numbers are classes, not objects.
     vouched : collection of int
         Objects that a person drew, edited or confirmed.
+    rejected : collection of int
+        Candidates that a person removed, by their place among ``found``: she is not asked about them again, nor about
+        others of the same thing.
+    cleared : bool (..., Y, X), optional
+        Pixels that a person made background; she is not asked about what lies mostly there.
     """
     leading, shape = labels.shape[:-2], (math.prod(labels.shape[:-2]), *labels.shape[-2:])
     if _planes_of(found) != shape:
@@ -124,7 +134,10 @@ def route_events(
             shares.append(np.pad(uncertain, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1))
         else:
             place = np.unravel_index(plane, leading) if leading else ()
-            parts.append(examine(np.asarray(labels[place]), plane, found, vouched))
+            dismissed = None if cleared is None else np.asarray(cleared[place])
+            if rejected and isinstance(found, Candidates):
+                dismissed = _drawn(found, rejected, plane)
+            parts.append(examine(np.asarray(labels[place]), plane, found, vouched, dismissed))
         yield PlaneExamined(plane + 1, shape[0])
     doubts = Doubts.joined(parts)
     regions = plan_route(doubts, shape)
@@ -132,6 +145,16 @@ def route_events(
         weighed = [replace(region, expected=_mean(shares[region.plane], region)) for region in regions]
         regions = sorted(weighed, key=lambda region: -region.expected)
     return Route(tuple(regions), doubts, classes)
+
+
+def _drawn(found: Candidates, numbers: Collection[int], plane: int) -> np.ndarray:
+    """Where the masks of some candidates lie on a plane: bool (Y, X)."""
+    drawn = np.zeros(found.shape[1:], bool)
+    for number in numbers:
+        if found.planes[number] == plane:
+            (rows, columns), inside = rasterize(found.masks[number], found.boxes[number], drawn.shape)
+            drawn[rows, columns] |= inside
+    return drawn
 
 
 def _planes_of(found: Candidates | ClassScores | None) -> tuple[int, ...]:

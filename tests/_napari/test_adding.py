@@ -369,7 +369,7 @@ def test_what_was_drawn_while_the_model_looked_goes_with_the_tool(segmented, qtb
     mask = live.live.catalog.mask(int(np.argmax(live.live.candidates.scores)))
     qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
     dock.adding_step._on_box(np.array([inside(mask)] * 2, float))
-    assert dock.adding_step.job is not None and dock.adding_step._waiting
+    assert dock.adding_step.job is not None and dock.adding_step.looking.is_waited_for
     qtbot.mouseClick(dock.candidate_tools.prompt, LEFT)
     assert not dock.adding_step._boxing.active
     qtbot.waitUntil(lambda: dock.adding_step.job is None, timeout=PATIENCE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +17,10 @@ from segloop.events import drain
 from segloop.route import route_events
 
 PATIENCE = 60_000
+
+spec = importlib.util.spec_from_file_location("pointer", Path(__file__).with_name("pointer.py"))
+pointer = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pointer)
 
 
 @pytest.fixture
@@ -179,6 +186,56 @@ def test_what_a_person_did_is_left_out_and_what_is_gone_too(press, touring):
     press(Qt.Key.Key_J)
     text = touring.correct.tour.why.text()
     assert "Object 12: in pieces" not in text and "Object 7: holes" not in text
+
+
+def test_nothing_that_is_out_of_sight_stays_selected(press, touring, errors):
+    layer, tools = touring.tour_step.labels, touring.correct_step.tools
+    press(Qt.Key.Key_J)
+    assert tools.numbers == [12]
+    tools._more[3] = (0, 0)
+    press(Qt.Key.Key_J)
+    assert tools.numbers == [7]
+    # regions of which everything was removed: a number that is free
+    first = layer.data.copy()
+    for _ in range(2):
+        press(Qt.Key.Key_D)
+        press(Qt.Key.Key_J)
+    while touring.tour_step.tour.region.things and touring.tour_step.tour.gone(layer.data) == set():
+        press(Qt.Key.Key_J)
+    assert tools.numbers == [int(first.max()) + 1]
+    before = layer.data.copy()
+    press(Qt.Key.Key_D)
+    assert np.array_equal(layer.data, before) and len(errors) == 1 and "no object 21" in errors[0]
+
+
+@pytest.mark.gui
+def test_what_was_rejected_is_not_asked_about_again(open_dock, qtbot, errors):
+    dock = open_dock(show=True)
+    dock._viewer.window.resize(1250, 900)
+    dock._viewer.open_sample("napari-segloop", "large-nuclei")
+    qtbot.mouseClick(dock.segment.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=5 * PATIENCE)
+    dock.tabs.setCurrentIndex(1)
+    layer, hand = dock.correct_step.labels, pointer.Hand(dock._viewer, qtbot)
+    best = int(layer.features.sort_values("score")["index"].iloc[-1])
+    inside = layer.data == best
+    qtbot.mouseClick(dock.candidate_tools.pick, Qt.MouseButton.LeftButton)
+    hand.click(layer, *np.argwhere(inside).mean(axis=0).round())
+    assert not (layer.data == best).any() and f"Object {best}" in dock.status.text()
+
+    def missing():
+        qtbot.waitUntil(lambda: dock.tour_step.job is None and dock.tour_step.tour is not None, timeout=PATIENCE)
+        doubts = dock.tour_step.tour.route.doubts
+        boxes = doubts.boxes[doubts.labels == 0].tolist()
+        return [inside[top:bottom, left:right].mean() for top, left, bottom, right in boxes]
+
+    hand.key(Qt.Key.Key_J)
+    assert all(share < 0.5 for share in missing())
+    # taken back, it is a question again
+    layer.undo()
+    layer.data = np.where(inside, 0, layer.data)
+    hand.key(Qt.Key.Key_J)
+    assert any(share > 0.5 for share in missing()) and errors == []
 
 
 def test_other_data_begin_anew(press, touring, grid_labels):

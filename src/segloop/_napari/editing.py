@@ -115,6 +115,13 @@ def next_free_label(ledger: Ledger) -> int:
     return number
 
 
+def free_number(ledger: Ledger) -> int:
+    """Return a number that no object has, without changing the layer; 0 if its type of pixels holds none."""
+    ledger.finish()
+    number = max(ledger.index.largest, 0) + 1
+    return number if number <= np.iinfo(ledger.layer.data.dtype).max else 0
+
+
 def make_room(ledger: Ledger, number: int) -> None:
     """See to it that the layer can hold a number: an array in memory is turned into one of a wider type.
 

@@ -101,6 +101,15 @@ class LiveLayer:
             labels |= {int(label) for label in table["index"][table["origin"] != MODEL]}
         return labels
 
+    def rejected(self) -> tuple[int, ...]:
+        """The candidates of objects that a person removed: not to be asked about again."""
+        catalog, found = self.live.catalog, []
+        for label in sorted(self.touched.labels()):
+            number = self.live.object_of(label)
+            if number is not None and not (self.read(catalog.area(number)) == label).any():
+                found += catalog.pieces(number).tolist()
+        return tuple(found)
+
     def move(self, thresholds: Thresholds) -> bool:
         """Let thresholds act; returns whether any pixel changed. What was done is kept until :meth:`settle`."""
         layer, held = self.layer, self.held()

@@ -74,6 +74,12 @@ class LiveScoreLayer(Generic[Live]):
         """The layer's data from before the sliders moved; None while they rest."""
         return self._before
 
+    @property
+    def cleared(self) -> np.ndarray | None:
+        """Pixels that a person made background: bool, the shape of the layer's data; None if she made none."""
+        painted = self._painted.mask
+        return None if painted is None else painted & (self.layer.data == 0)
+
     def settle(self) -> tuple[Redrawn, ...]:
         """What was drawn since the last time; the table is brought up to date."""
         before, self._before = self._before, None

@@ -12,16 +12,13 @@ import napari.layers
 import numpy as np
 from qtpy.QtCore import Signal
 
-from segloop._napari import editing, prompt_work
-from segloop._napari.areas import area_between, box_of, read, shaped
-from segloop._napari.channels import seen_image
-from segloop._napari.choosers import UNNAMED
-from segloop._napari.editing import Paint
+from segloop._napari import editing
+from segloop._napari.additions import Addition, painted, plan_addition, vouched
+from segloop._napari.areas import read
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.filled import Filled
 from segloop._napari.jobs import Job
 from segloop._napari.keys import KeyRing
-from segloop._napari.layers import Placement, visible_part
 from segloop._napari.ledger import Ledger
 from segloop._napari.live_layer import LiveLayer
 from segloop._napari.marks import Marks
@@ -29,33 +26,30 @@ from segloop._napari.outlines import ADD, REMOVE, Outlines
 from segloop._napari.panels.candidates import CandidateTools
 from segloop._napari.picking import Boxing, Picking
 from segloop._napari.pointing import Click
-from segloop._napari.session import Stack
+from segloop._napari.steps.looking import Answer, LookingStep
 from segloop._napari.steps.step import Step, guarded
-from segloop.errors import ImageError, LabelsError, ModelError
-from segloop.events import Event, Notice, SegmentStarted, TileDone
-from segloop.store import ModelInfo
+from segloop.errors import LabelsError
 
 if TYPE_CHECKING:
     from segloop.catalog import Mask
-    from segloop.prompting import Prompter
 
 KEYS = {"Q": "toggle_picking", "R": "toggle_boxing"}
 
-MOSTLY = 0.5
-"""Objects of the model of which a larger share lies in what is added make way for it."""
+STAYS = {
+    "edited": "you edited it",
+    "added": "you added it",
+    "confirmed": "you confirmed it",
+    "reviewed": "it lies in a region that you reviewed",
+}
+"""Why an object is not drawn anew."""
 
 
-@dataclass(eq=False)
-class _Prompts:
-    """A prompter with what it is for."""
+@dataclass(frozen=True, eq=False)
+class _Refusal:
+    """Objects that were there already when a box was drawn: drawn once more, it is meant to take their place."""
 
     layer: weakref.ref[napari.layers.Labels]
-    image: weakref.ref[napari.layers.Image]
-    axes: str
-    channel: int
-    stack: Stack
-    model: ModelInfo
-    prompter: Prompter | None = None
+    numbers: frozenset[int]
 
 
 class AddingStep(Step):
@@ -71,20 +65,20 @@ class AddingStep(Step):
     """
 
     started = Signal()
+    chosen = Signal(int)
 
     def __init__(self, panel: CandidateTools, labels: Callable[[], napari.layers.Labels | None], *args: Any) -> None:
         super().__init__(*args)
         self.panel, self._labels = panel, labels
-        self.job: Job | None = None
+        self.looking = LookingStep(panel, labels, lambda: self.live, *args)
+        self.looking.said.connect(self.said)
         self._outlines = Outlines(self.viewer)
         self._picking = Picking(self._outlines, self._on_hover, self._on_click)
         self._boxing = Boxing(Marks(self.viewer), self._on_box)
         self._keys = KeyRing(self, KEYS)
         self._hovered: tuple[int, int] = (0, -1)
-        self._prompts: _Prompts | None = None
         self._filled: Filled | None = None
-        self._waiting: list[Callable[[], None]] = []
-        self._looked = False
+        self._refusal: _Refusal | None = None
         for tool in (self._picking, self._boxing):
             tool.ended.connect(self._on_ended)
         panel.pick_toggled.connect(self._on_pick)
@@ -112,6 +106,11 @@ class AddingStep(Step):
         return layer
 
     @property
+    def job(self) -> Job | None:
+        """The model's looking at the image, while it does."""
+        return self.looking.job
+
+    @property
     def live(self) -> LiveLayer | None:
         """The candidates of the layer, if they are kept and still fit."""
         layer = self._labels()
@@ -128,17 +127,10 @@ class AddingStep(Step):
         layer = self._labels()
         objects = layer is not None and not layer.multiscale and self.session.origins[layer].task == "instance"
         self._keys.bind(layer if objects else None)
-        self.panel.show_ready(self.live is not None and objects, objects and self._model() is not None)
+        self.panel.show_ready(self.live is not None and objects, objects and self.looking.model is not None)
         for tool in (self._picking, self._boxing):
             if tool.active and tool.layer is not layer:
                 tool.stop()
-
-    def _model(self) -> ModelInfo | None:
-        """The model that found the objects, else the one chosen, else any that finds objects."""
-        if self.live is not None:
-            return self.live.model
-        known = [self.session.find_model(self.session.model), *self.session.models]
-        return next((info for info in known if info is not None and info.task == "instance"), None)
 
     def end(self, *_: Any) -> None:
         """Give the mouse back to napari, or to another tool."""
@@ -148,7 +140,8 @@ class AddingStep(Step):
 
     def _on_ended(self) -> None:
         # what was drawn while the model looked goes with the tool
-        self._waiting.clear()
+        self.looking.forget()
+        self._refusal = None
         self._hovered = (0, -1)
         self._outlines.clear()
         self._show_tools()
@@ -206,13 +199,21 @@ class AddingStep(Step):
         if number < 0:
             self._outlines.clear()
             return
-        mask = live.live.catalog.mask(number)
+        mask, score = live.live.catalog.mask(number), live.live.catalog.score(number)
         if label:
             mask = type(mask)(mask.area, live.read(mask.area) == label)
-        self._outlines.outline(live.layer, [mask], REMOVE if label else ADD, live.place.rows_first)
-        score = live.live.catalog.score(number)
-        named, done = (f"Object {label}", "remove") if label else ("Not shown", "add")
-        self.say(f"{named}, score {score:.2f}. Click to {done} it.")
+            self._outlines.outline(live.layer, [mask], REMOVE, live.place.rows_first)
+            self.say(f"Object {label}, score {score:.2f}. Click to remove it.")
+            return
+        addition = self._accepting(live, mask)
+        self._outlines.outline(live.layer, [addition.mask], ADD, live.place.rows_first)
+        if addition.mask.inside.any():
+            self.say(f"Not shown, score {score:.2f}. Click to add it.")
+        else:
+            self.say(_met(addition))
+
+    def _accepting(self, live: LiveLayer, mask: Mask) -> Addition:
+        return plan_addition(self.ledger, live, live.place, mask, accepted=True)
 
     def _target(self, live: LiveLayer, position: tuple[int, ...]) -> tuple[int, int]:
         """The label under the pointer that a click removes, or 0, and its candidate, or that which a click adds."""
@@ -236,6 +237,10 @@ class AddingStep(Step):
             editing.delete_objects(self.ledger, [label])
             self.say(f"Object {label} (score {score:.2f}) is removed. Ctrl+Z brings it back.")
         elif number >= 0:
+            addition = self._accepting(live, live.live.catalog.mask(number))
+            if not addition.mask.inside.any():
+                self.say(_met(addition), "warning")
+                return
             taken = editing.next_free_label(self.ledger) - 1
             label = live.live.label_for(number, taken)
             if not label:
@@ -243,51 +248,19 @@ class AddingStep(Step):
             live.live.accept(number)
             row = live.row(number, label, 0, ObjectOrigin.CONFIRMED.value)
             del row["area"]
-            self._add(live.live.catalog.mask(number), label, row, live.place)
+            self._add(addition, label, row, live)
+        elif click.number:
+            self.say(f"Object {click.number} is yours, and no click removes it: select it and press D.", "warning")
         else:
             self.say("Nothing was found here. Draw it: with a box, or with the brush.", "warning")
         self._hovered = (0, -1)
         self._outlines.clear()
 
-    def _add(
-        self, mask: Mask, label: int, row: dict[str, Any], place: Placement, before: Mask | None = None, least: int = 1
-    ) -> Mask:
-        """Paint an object on what is free, and on objects of the model that lie mostly under it; returns what it got.
-
-        ``before`` is what it was, if it is drawn anew; fewer pixels than ``least`` are an error.
-        """
-        layer, live = self.layer, self.live
-        box = box_of(place, mask.area)
-        current = read(layer, place, mask.area)
-        free = current == 0
-        paints = []
-        if before is not None:
-            free |= current == label
-            paints.append(Paint(box_of(place, before.area), shaped(before.inside, place, before.area), 0))
-        held = live.held() if live is not None else set()
-        for other in np.unique(current[mask.inside]).tolist():
-            number = live.live.object_of(other) if live is not None and other else None
-            if live is None or number is None or other in held or other == label:
-                continue
-            area = live.live.catalog.area(number)
-            own = live.read(area) == other
-            under = (current == other) & mask.inside
-            if under.sum() > MOSTLY * own.sum():
-                free |= current == other
-                paints.append(Paint(box_of(place, area), shaped(own, place, area), 0))
-        inside = mask.inside & free
-        if not inside.any():
-            raise LabelsError("there is no room: other objects are in the way; remove or merge them first")
-        if inside.sum() < least:
-            raise LabelsError(
-                f"only {inside.sum()} pixels would be added there, fewer than the smallest area of {least}; "
-                "lower that under Segment, or draw the object with the brush"
-            )
-        paints.append(Paint(box, shaped(inside, place, mask.area), label))
+    def _add(self, addition: Addition, label: int, row: dict[str, Any], at: LiveLayer | Answer) -> None:
+        paints = [*addition.paints, painted(at.place, addition.mask, label)]
         editing.paint(self.ledger, paints, {label: row})
-        layer.selected_label = label
-        self.say(f"Object {label} is added: {int(inside.sum())} pixels. Ctrl+Z takes it back.")
-        return type(mask)(mask.area, inside)
+        self.chosen.emit(label)
+        self.say(f"Object {label} is added: {_pixels(addition.mask)}. Ctrl+Z takes it back.")
 
     # boxes
 
@@ -298,7 +271,7 @@ class AddingStep(Step):
         self._show_tools()
         if active:
             self._start(self._boxing)
-            self._look(self._invite)
+            self.looking.look(self._invite)
 
     def _invite(self) -> None:
         if self._boxing.active:
@@ -306,132 +279,94 @@ class AddingStep(Step):
 
     @guarded
     def _on_box(self, corners: np.ndarray) -> None:
-        self._look(partial(self._fill, corners), corners)
-
-    def _instead(self, model: ModelInfo, corners: np.ndarray) -> str:
-        """What to do where a model fills nothing."""
-        by_hand = "draw it with Outline, or with the brush"
-        advice = f"draw a box around it, or {by_hand}" if np.array_equal(corners[0], corners[1]) else by_hand
-        general = next((info.name for info in self.session.models if info.classes == UNNAMED), model.name)
-        if general == model.name:
-            return advice
-        run = " and run it" if self.live is not None else ""
-        return f"{advice}. {general} knows more kinds of objects: choose it under Segment{run}"
-
-    def _asked(self) -> _Prompts:
-        """The prompter for the layer, its image and model: the one at hand if it is that."""
-        layer, model = self.layer, self._model()
-        origin = self.session.origins[layer]
-        image = origin.image()
-        if not isinstance(image, napari.layers.Image):
-            raise ImageError("it is not known which image these labels belong to; choose it above")
-        if model is None:
-            raise ModelError("no model that finds objects is installed")
-        now = self._prompts
-        if (
-            now is None
-            or now.layer() is not layer
-            or now.image() is not image
-            or (now.axes, now.channel, now.stack, now.model) != (origin.axes, origin.channel, origin.stack, model)
-        ):
-            now = self._prompts = _Prompts(
-                weakref.ref(layer), weakref.ref(image), origin.axes, origin.channel, origin.stack, model
-            )
-        return now
-
-    def _look(self, then: Callable[[], None], corners: np.ndarray | None = None) -> None:
-        """Do something once the model looked at what is on screen and at a box; now if it did."""
-        if self.job is not None:
-            self._waiting.append(partial(self._look, then, corners))
-            return
-        asked = self._asked()
-        image_layer = asked.image()
-        assert isinstance(image_layer, napari.layers.Image)
-        seen, plane = visible_part(self.viewer, image_layer, asked.axes)
-        region = seen if seen is not None else (slice(0, 1), slice(0, 1))
-        if corners is not None:
-            place = Placement.of(image_layer, asked.axes)
-            area = area_between(place, corners)
-            region = (area.rows, area.columns)
-            plane = area.plane
-        if asked.prompter is not None and not asked.prompter.missing(plane, region):
-            then()
-            return
-        from segloop.segmentation import SegmentSettings
-
-        settings = self.live.settings if self.live is not None else SegmentSettings()
-        if self.live is None and asked.channel >= 0:
-            settings = SegmentSettings(channel=asked.channel)
-        self._waiting.append(then)
-        self._looked = False
-        self.say(f"{asked.model.name} looks at the part on screen …")
-        self.panel.begin("Loading …")
-        self.job = self.begin(
-            f"SegLoop: {image_layer.name}",
-            partial(
-                prompt_work.look,
-                asked.prompter,
-                asked.model.path,
-                seen_image(image_layer, asked.axes, asked.stack),
-                settings,
-                plane,
-                region,
-            ),
-            partial(self._on_looked, asked),
-            self._on_event,
-        )
-        self.job.ended.connect(self._on_job_ended)
-
-    def _on_event(self, event: Event) -> None:
-        match event:
-            case Notice(message=text):
-                self.say(text)
-            case SegmentStarted(tiles=tiles):
-                self.panel.progress.advance(0, tiles, f"0 of {tiles}")
-            case TileDone(done=done, tiles=tiles):
-                self.panel.progress.advance(done, tiles, f"{done} of {tiles}")
-
-    def _on_looked(self, asked: _Prompts, prompter: Prompter) -> None:
-        asked.prompter, self._looked = prompter, True
-
-    @guarded
-    def _on_job_ended(self) -> None:
-        self.job = None
-        self.panel.finish()
-        waiting, self._waiting = self._waiting, []
-        if self._looked:
-            for action in waiting:
-                action()
+        self.looking.look(partial(self._fill, corners), corners)
 
     def _on_cancel(self) -> None:
-        self._waiting.clear()
-        if self.job is not None:
-            self.job.cancel()
+        self.looking.cancel()
         self.end()
 
     @guarded
     def _fill(self, corners: np.ndarray) -> None:
-        asked = self._asked()
-        image_layer, prompter = asked.image(), asked.prompter
-        if prompter is None or not isinstance(image_layer, napari.layers.Image):
+        answer = self.looking.answer(corners)
+        if answer is None:
             return
-        place = Placement.of(image_layer, asked.axes)
-        area = area_between(place, corners)
-        y, x = place.axes.index("Y"), place.axes.index("X")
-        (y0, x0), (y1, x1) = corners[0][[y, x]], corners[1][[y, x]]
-        outline = self.live.live.thresholds.outline if self.live is not None else 0.5
-        if np.array_equal(corners[0], corners[1]):
-            mask, class_number = prompter.fill_at(area.plane, y0 + 0.5, x0 + 0.5, outline)
-        else:
-            box = np.array([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]) + 0.5
-            mask, class_number = prompter.fill(area.plane, box, 1, outline), 1
+        ledger, mask, place = self.ledger, answer.mask, answer.place
         if not mask.inside.any():
-            raise LabelsError(f"{asked.model.name} sees no object there; {self._instead(asked.model, corners)}")
-        last = self._filled if self._filled and self._filled.is_meant_by(mask, self.ledger, place) else None
-        label = editing.next_free_label(self.ledger) if last is None else last.label
-        row = {"class": asked.model.classes[class_number - 1], "origin": ObjectOrigin.ADDED.value}
+            there = int(read(self.layer, place, mask.area)[0, 0]) if answer.is_click else 0
+            if not there:
+                raise LabelsError(answer.advice)
+            self.chosen.emit(there)
+            self.say(f"Object {there} is here already, and selected.", "warning")
+            return
+        last = self._last_meant(answer)
+        instead = () if last is None else (last.label,)
+        addition = plan_addition(ledger, self.live, place, mask, instead)
+        if addition.same and self._is_meant_again(addition.same):
+            instead = addition.same
+            addition = plan_addition(ledger, self.live, place, mask, instead)
+        if not addition.mask.inside.any():
+            self._refuse(addition, "Click" if answer.is_click else "Draw the box")
+            return
         least = self.live.live.thresholds.min_area if self.live is not None else 1
-        drawn = self._add(mask, label, row, place, None if last is None else last.mask, least)
-        self._filled = Filled(weakref.ref(self.layer), label, drawn)
-        if last is not None:
-            self.say(f"Object {label} is drawn anew: {int(drawn.inside.sum())} pixels. Ctrl+Z takes it back.")
+        if np.count_nonzero(addition.mask.inside) < least:
+            raise LabelsError(
+                f"only {_pixels(addition.mask)} would be added there, fewer than the smallest area of {least}; "
+                "lower that under Segment, or draw the object with the brush"
+            )
+        self._draw(addition, answer, instead, last is not None)
+
+    def _draw(self, addition: Addition, answer: Answer, instead: tuple[int, ...], again: bool) -> None:
+        """Draw what a box or a click gave, as a new object or as the first of those in whose place it comes."""
+        label = instead[0] if instead else editing.next_free_label(self.ledger)
+        row = {"class": answer.class_name, "score": np.nan}
+        if not again:
+            row["origin"] = (ObjectOrigin.EDITED if instead else ObjectOrigin.ADDED).value
+        self._add(addition, label, row, answer)
+        self._filled, self._refusal = Filled(weakref.ref(self.layer), label, addition.mask), None
+        if instead:
+            self.say(f"Object {label} is drawn anew: {_pixels(addition.mask)}. Ctrl+Z takes it back.")
+
+    def _last_meant(self, answer: Answer) -> Filled | None:
+        """What the last box or click gave, if this one means the same, and nobody has changed or confirmed it since."""
+        last = self._filled
+        if last is None or not last.is_meant_by(answer.mask, self.ledger, answer.place):
+            return None
+        return last if vouched(self.ledger, last.label) != ObjectOrigin.CONFIRMED else None
+
+    def _is_meant_again(self, numbers: tuple[int, ...]) -> bool:
+        """Whether these objects were said to be there a moment ago, and may all be drawn anew."""
+        last = self._refusal
+        if last is None or last.layer() is not self.layer or last.numbers != frozenset(numbers):
+            return False
+        return not any(vouched(self.ledger, number) for number in numbers)
+
+    def _refuse(self, addition: Addition, once_more: str) -> None:
+        """Say what is there already, select it, and what can be done."""
+        self._refusal = None
+        if not addition.same:
+            raise LabelsError(f"there is no room: {_named(addition.others)} in the way; remove or merge first")
+        self.chosen.emit(addition.same[0])
+        kept = {n: reason for n in addition.same if (reason := vouched(self.ledger, n))}
+        if kept:
+            number, reason = next(iter(kept.items()))
+            more = f"Object {number} stays, since {STAYS[reason]}: delete it first (D) if it is to be drawn anew."
+        else:
+            self._refusal = _Refusal(weakref.ref(self.layer), frozenset(addition.same))
+            more = f"{once_more} again to have it drawn anew."
+        self.say(f"{_met(addition)} {more}", "warning")
+
+
+def _met(addition: Addition) -> str:
+    if addition.same:
+        return f"{_named(addition.same)} here already."
+    return f"There is no room: {_named(addition.others)} in the way."
+
+
+def _named(numbers: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, numbers[:4])) + (" …" if len(numbers) > 4 else "")
+    return f"Object {shown} is" if len(numbers) == 1 else f"Objects {shown} are"
+
+
+def _pixels(mask: Mask) -> str:
+    count = int(np.count_nonzero(mask.inside))
+    return f"{count} pixel{'s' * (count != 1)}"

@@ -164,6 +164,16 @@ class SelectingStep(Step):
             return []
         return [int(self.layer.selected_label), *(n for n in self._more if n != self.layer.selected_label)]
 
+    @guarded
+    def select(self, number: int) -> None:
+        """Select an object, or a number that is free, and no other."""
+        if self.layer is None:
+            return
+        if number != self.layer.selected_label:
+            self.layer.selected_label = number
+        else:
+            self._on_selected()
+
     def _on_pick(self, layer: napari.layers.Labels, event: Any) -> Generator[None, None, None]:
         if layer.mode == "pan_zoom" and not self.busy:
             yield from watch_click(layer, event, self._on_click)

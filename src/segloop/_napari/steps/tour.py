@@ -12,6 +12,7 @@ import numpy as np
 from napari.components._viewer_constants import CanvasPosition
 from qtpy.QtCore import Signal
 
+from segloop._napari import editing
 from segloop._napari.jobs import Job
 from segloop._napari.keys import KeyRing
 from segloop._napari.marks import Marks
@@ -52,6 +53,7 @@ class TourStep(Step):
     """
 
     wanted = Signal()
+    chosen = Signal(int)
 
     def __init__(self, panel: TourPanel, review: ReviewStep, *args: Any) -> None:
         super().__init__(*args)
@@ -157,12 +159,15 @@ class TourStep(Step):
         data = layer.data.copy() if isinstance(layer.data, np.ndarray) else layer.data
         origin = self.session.origins[layer]
         live, found = self.session.live.get(layer), self.session.scores.get(layer)
+        rejected, parts, cleared = (), self.session.live_parts.get(layer), None
         if live is not None and live.fits and live.place.rows_first:
-            found = live.live.found
+            found, rejected = live.live.found, live.rejected()
+        if parts is not None and parts.fits:
+            cleared = parts.cleared
         self.panel.show_why("Looking for what may be wrong …", "hint")
         self.job = self.begin(
             "SegLoop: review",
-            partial(route_events, data, found, origin.task == "semantic", _vouched(layer)),
+            partial(route_events, data, found, origin.task == "semantic", _vouched(layer), rejected, cleared),
             partial(self._on_route, weakref.ref(layer)),
             self._on_event,
         )
@@ -229,8 +234,9 @@ class TourStep(Step):
             self._go_to(layer, place, *tour.extent, LEAST_SHOWN * tour.object_side)
             doubts = tour.route.doubts
             labels = [int(doubts.labels[thing]) for thing in region.things if thing not in gone]
-            if labels and labels[0]:
-                layer.selected_label = labels[0]
+            if not tour.route.classes:
+                # never an object that is out of sight: keys would act on it
+                self.chosen.emit((labels and labels[0]) or editing.free_number(self.session.ledgers[layer]))
         self._draw(layer, tour, gone)
         self._write(why)
 
