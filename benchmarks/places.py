@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from domains import Domain
 from reviewing import Annotated
+from scipy import ndimage
 
 from segloop.corrections import TrainingSet
 from segloop.doubt import Doubts
@@ -58,7 +59,11 @@ def place_in(region: Region, doubts: Doubts, image: str, shape: tuple[int, int])
 
 
 def annotated(domain: Domain, images: Mapping[str, Annotated], places: Sequence[Place], folder: Path) -> TrainingSet:
-    """A training set of regions, with the objects that reach into them; all else is not reviewed."""
+    """A training set of regions, with the objects that reach into them; all else is not reviewed.
+
+    Who vouches for an object vouches for its outline, too: the background next to it is reviewed. Without that it could
+    go on where nothing is known, and would not be learned.
+    """
     training_set = TrainingSet(folder / "set", domain.task, domain.classes)
     for name in dict.fromkeys(place.image for place in places):
         item = images[name]
@@ -68,7 +73,8 @@ def annotated(domain: Domain, images: Mapping[str, Annotated], places: Sequence[
                 reviewed[place.box] = True
         if domain.task is Task.INSTANCE:
             inside = np.unique(item.reference[reviewed])
-            reviewed |= np.isin(item.reference, inside[inside > 0])
+            whole = np.isin(item.reference, inside[inside > 0])
+            reviewed |= whole | (ndimage.binary_dilation(whole) & (item.reference == 0))
         labels = np.where(reviewed, item.reference, 0)
         training_set.add(item.image, labels, reviewed, source=name, key=name)
     return training_set

@@ -22,6 +22,7 @@ from reviewing import Annotated
 from segloop import Image, load_model
 from segloop.doubt import Doubts, Reason
 from segloop.route import Region
+from segloop.train.data import trust_whole_objects
 
 WORMS = DOMAINS["worms_bbbc010"]
 SECTIONS = DOMAINS["em_drosophila_vnc"]
@@ -38,8 +39,17 @@ def image() -> Annotated:
 def test_objects_that_reach_into_a_region_are_reviewed_whole(image: Annotated, tmp_path: Path) -> None:
     training_set = annotated(WORMS, {"A02": image}, [Place("A02", 0, 0)], tmp_path)
     _, labels, reviewed = training_set.read(training_set.entries[0])
-    assert reviewed.sum() == SIDE**2 + 20 * (280 - SIDE)
+    # the object, and the background beside it above, below and to the right
+    assert reviewed.sum() == SIDE**2 + (20 + 2) * (280 - SIDE) + 20
     assert np.array_equal(labels, np.where(image.reference == 1, 1, 0))
+    assert trust_whole_objects(np.asarray(labels), np.asarray(reviewed))[labels == 1].all()
+
+
+def test_what_lies_beside_an_object_that_is_reviewed_is_not(image: Annotated, tmp_path: Path) -> None:
+    image.reference[120:130, 257:270] = 3
+    training_set = annotated(WORMS, {"A02": image}, [Place("A02", 0, 0)], tmp_path)
+    _, labels, reviewed = training_set.read(training_set.entries[0])
+    assert not reviewed[image.reference == 3].any() and not (labels == 3).any()
 
 
 def test_of_classes_a_region_is_a_region(image: Annotated, tmp_path: Path) -> None:

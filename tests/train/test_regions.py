@@ -80,6 +80,24 @@ def test_an_object_is_where_most_of_it_is(tmp_path: Path) -> None:
     assert (left.objects, right.objects) == (False, True)
 
 
+@pytest.mark.parametrize(("task", "count"), [("instance", 2), ("semantic", 4)])
+def test_what_reaches_over_from_elsewhere_is_no_region_of_objects(task: str, count: int, tmp_path: Path) -> None:
+    reviewed = np.zeros((300, 300), bool)
+    reviewed[:128, :128] = True
+    reviewed[200:210, 200:210] = True  # an object
+    reviewed[200:210, 250:260] = True  # an end of the next one
+    reviewed[280:299, 5:25] = True
+    labels = np.zeros(reviewed.shape, np.uint16)
+    labels[:, 40] = 1
+    labels[202:208, 202:208] = 2
+    labels[195:215, 252:290] = 3
+    training_set = TrainingSet(tmp_path, task, ("background", *"abc")[: 4 if task == "semantic" else 1])
+    training_set.add(Image(np.zeros(labels.shape, np.uint8), "YX"), labels, reviewed)
+    regions = find_regions(training_set, 2, 0)
+    assert [region.box[0].start for region in regions] == [0, 200, 200, 280][:count]
+    assert [region.box[1].start for region in regions] == [0, 200, 250, 5][:count]
+
+
 def test_blocks_grow_within_their_piece(tmp_path: Path) -> None:
     reviewed = np.zeros((300, 500), bool)
     reviewed[10:266, 20:276] = True

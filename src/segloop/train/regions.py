@@ -27,6 +27,10 @@ FEW = 64
 SMALLEST = 16
 """Blocks with fewer reviewed pixels than this are left out."""
 
+SMALLEST_BACKGROUND = 32 * 32
+"""So are, of sets of objects, blocks with fewer than this that do not hold the larger part of an object: what reaches
+over from elsewhere teaches nothing, and would be drawn from, and counted, as often as a whole region."""
+
 
 @dataclass(frozen=True, eq=False)
 class Region:
@@ -59,7 +63,10 @@ def find_regions(training_set: TrainingSet, ndim: int, seed: int) -> list[Region
         side = _block_side(image, labels) if training_set.task is Task.INSTANCE else BLOCK
         for plane, own_labels, own_reviewed in iterate_planes(image, labels, reviewed, ndim):
             has_objects = _finder(np.asarray(own_labels), np.asarray(own_reviewed, bool), training_set.task)
+            least = SMALLEST_BACKGROUND if training_set.task is Task.INSTANCE else SMALLEST
             for box, piece in _blocks(np.asarray(own_reviewed, bool), side):
+                if not has_objects(box) and np.count_nonzero(own_reviewed[box]) < least:
+                    continue
                 regions.append(Region(entry, plane, box, has_objects(box), _chance(seed, entry, plane, box), piece))
     return regions
 
