@@ -19,6 +19,9 @@ from segloop.models.maskrcnn_targets import DetectionExample, detection_target
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
 
+TILE = 768
+"""Largest side of a tile unless the user says another: of larger tiles less is overlap, smaller ones show sooner."""
+
 
 class MaskRCNNModel(TorchModel):
     """A Mask R-CNN with its spec."""
@@ -190,7 +193,7 @@ class MaskRCNNFamily:
             ndim=ndim,
             channels=channels,
             architecture=asdict(config),
-            tile=512,
+            tile=TILE,
             halo=64,
             score_threshold=0.5,
         )
