@@ -265,8 +265,10 @@ class Ledger:
             return None
         if before is None:
             return self._new_row(number)
-        kept = before.get("origin") in (ObjectOrigin.EDITED, ObjectOrigin.ADDED)
-        return before if kept else {**before, "origin": ObjectOrigin.EDITED.value}
+        if before.get("origin") in (ObjectOrigin.EDITED, ObjectOrigin.ADDED):
+            return before
+        # a model's score is of what the model drew
+        return {**before, "origin": ObjectOrigin.EDITED.value, "score": np.nan}
 
     def _new_row(self, number: int, origin: ObjectOrigin = ObjectOrigin.ADDED) -> Row:
         if self.semantic:

@@ -51,8 +51,9 @@ def write(labels: Labels, path: Path, notes: Notes, overwrite: bool = True) -> N
         numbers, compact = consecutive(plane)
         hidden = {part.label: part for part in notes.hidden if dict(part.position) == dict(position)}
         boxes = [(int(numbers[index - 1]), index, box) for index, box in bounding_boxes(compact).items()]
-        # those that lie under others first, the least sure one at the bottom
-        boxes.sort(key=lambda own: (own[0] not in hidden, notes[own[0]].score if own[0] in hidden else 0.0))
+        # those that lie under others first, the least sure one at the bottom; a person is sure
+        sure = {label: 1.0 if math.isnan(notes[label].score) else notes[label].score for label in hidden}
+        boxes.sort(key=lambda own: (own[0] not in hidden, sure.get(own[0], 0.0)))
         for label, index, (rows, columns) in boxes:
             mask, note = compact[rows, columns] == index, notes[label]
             part = hidden.get(label)

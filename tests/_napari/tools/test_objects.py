@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from app_model.types import KeyBinding
 from napari.layers import Labels
@@ -75,6 +77,44 @@ def test_merging_what_is_selected(drawn, plane):
     np.testing.assert_array_equal(drawn.pixels(), np.where(plane == 3, 2, plane))
     assert not drawn.grid.buttons["toggle_merging"].isChecked()
     assert drawn.step.numbers == [2]
+
+
+def test_a_score_is_of_what_the_model_drew_and_of_nothing_else(show, plane, tmp_path, qtbot):
+    numbers = [1, 2, 3, 4, 5]
+    table = {"index": numbers, "label": numbers, "class": "cell", "score": [0.9, 0.8, 0.7, 0.6, 0.5], "origin": "model"}
+    window = show(plane)
+    window.layer.features = pd.DataFrame({**table, "area": [int((plane == n).sum()) for n in numbers]})
+    hand, text = window.hand, window.dock.correct.object_text.text
+    hand.click(window.layer, 65, 5)
+    hand.key(Qt.Key.Key_Y)
+    hand.click(window.layer, 60, 80)
+    assert "score 0.80" in text()
+    hand.click(window.layer, 60, 100, SHIFT)
+    hand.key(Qt.Key.Key_G)
+    assert text() == "Selected: 2 · cell · 1200 pixels · edited"
+    hand.click(window.layer, 20, 70)
+    qtbot.mouseClick(window.grid.buttons["toggle_seeding"], Qt.MouseButton.LeftButton)
+    hand.click(window.layer, 20, 66)
+    hand.click(window.layer, 20, 90)
+    scores = window.table()["score"]
+    assert scores.dropna().to_dict() == {1: 0.9, 5: 0.5} and set(scores.index) == {1, 2, 4, 5, 6}
+    # files say the same, at once
+    origins = window.table()["origin"].to_dict()
+    assert origins == {1: "model", 2: "edited", 4: "edited", 5: "confirmed", 6: "edited"}
+    for suffix in ("csv", "json"):
+        path = tmp_path / f"out.{suffix}"
+        window.dock.export.path.setText(str(path))
+        window.dock.export.path.textEdited.emit(str(path))
+        window.dock.export_step.export()
+        qtbot.waitUntil(lambda: window.dock.export_step.job is None, timeout=PATIENCE)
+    written = pd.read_csv(tmp_path / "out.csv").set_index("label")
+    assert written["score"].dropna().to_dict() == {1: 0.9, 5: 0.5} and written["origin"].to_dict() == origins
+    notes = json.loads((tmp_path / "out.json").read_text())["annotations"]
+    assert {note["label"]: note["score"] for note in notes if "score" in note} == {1: 0.9, 5: 0.5}
+    # what was undone was never edited
+    for _ in range(4):
+        window.layer.undo()
+    assert window.table()["score"].to_dict() == dict(zip(numbers, table["score"]))
 
 
 def test_deleting_several_is_one_step(drawn, plane):

@@ -53,6 +53,7 @@ class SelectingStep(Step):
         self._scan = timer(self, 20, self._on_scan)
         self._flush = timer(self, 50, self._on_flush)
         self.session.redrawn.connect(self._on_redrawn)
+        self.session.followers.append(self.bring_up_to_date)
 
     @property
     def busy(self) -> bool:
@@ -106,9 +107,15 @@ class SelectingStep(Step):
         """Follow the layers no longer; called when the dock is gone."""
         self.use(None)
         self.session.redrawn.disconnect(self._on_redrawn)
+        self.session.followers.remove(self.bring_up_to_date)
         for ledger in self.session.ledgers.values():
             ledger.stale.disconnect(self._on_stale)
             ledger.close()
+
+    def bring_up_to_date(self, layer: napari.layers.Labels) -> None:
+        """Have the table of a layer hold all that was edited: it is to be read."""
+        if ledger := self.session.ledgers.get(layer):
+            ledger.flush()
 
     @property
     def ledger(self) -> Ledger:

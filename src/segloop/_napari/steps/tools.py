@@ -219,7 +219,8 @@ class ToolStep(SelectingStep):
         if name not in names:
             self.session.update_origin(self.layer, classes=(*names, name))
             self._describe()
-        self.ledger.change_rows(numbers, **{"class": name, "origin": ObjectOrigin.EDITED.value})
+        # the score is of the class that the model gave
+        self.ledger.change_rows(numbers, **{"class": name, "origin": ObjectOrigin.EDITED.value, "score": np.nan})
         self.say(f"{_named(numbers)}: {name}.")
         self.show_classes()
 
