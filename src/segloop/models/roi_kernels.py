@@ -109,17 +109,21 @@ def _taps(low, high, cells, points, aligned, length, places, weights):  # type: 
 
 
 @compiled
+def _edges(low, high, scale, aligned):  # type: ignore[no-untyped-def]
+    """Ends of a box along one axis, in pixels of the map."""
+    offset = np.float32(0.5) if aligned else np.float32(0.0)
+    return low * scale - offset, high * scale - offset
+
+
+@compiled
 def _pool(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     height, width, channels = feature.shape
-    row_places = np.empty((cells, 2 * points), np.int64)
-    column_places = np.empty((cells, 2 * points), np.int64)
-    row_weights = np.empty((cells, 2 * points), np.float32)
-    column_weights = np.empty((cells, 2 * points), np.float32)
+    row_places, row_weights = np.empty((cells, 2 * points), np.int64), np.empty((cells, 2 * points), np.float32)
+    column_places, column_weights = np.empty_like(row_places), np.empty_like(row_weights)
     line = np.empty((width, channels), np.float32)
-    offset = np.float32(0.5) if aligned else np.float32(0.0)
     for box in range(len(boxes)):
-        left, top = boxes[box, 0] * scale - offset, boxes[box, 1] * scale - offset
-        right, bottom = boxes[box, 2] * scale - offset, boxes[box, 3] * scale - offset
+        top, bottom = _edges(boxes[box, 1], boxes[box, 3], scale, aligned)
+        left, right = _edges(boxes[box, 0], boxes[box, 2], scale, aligned)
         _taps(top, bottom, cells, points, aligned, height, row_places, row_weights)
         first, last = _taps(left, right, cells, points, aligned, width, column_places, column_weights)
         for i in range(cells):
@@ -146,19 +150,16 @@ def _pool(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[n
 def _pool_bits(feature, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     """As ``_pool``, for bfloat16 given and returned as bits: the upper half of a float32's."""
     height, width, channels = feature.shape
-    row_places = np.empty((cells, 2 * points), np.int64)
-    column_places = np.empty((cells, 2 * points), np.int64)
-    row_weights = np.empty((cells, 2 * points), np.float32)
-    column_weights = np.empty((cells, 2 * points), np.float32)
+    row_places, row_weights = np.empty((cells, 2 * points), np.int64), np.empty((cells, 2 * points), np.float32)
+    column_places, column_weights = np.empty_like(row_places), np.empty_like(row_weights)
     line = np.empty((width, channels), np.float32)
     target = np.empty(channels, np.float32)
     bits = target.view(np.uint32)
     wide = np.empty((width, channels), np.uint32)
     floats = wide.view(np.float32)
-    offset = np.float32(0.5) if aligned else np.float32(0.0)
     for box in range(len(boxes)):
-        left, top = boxes[box, 0] * scale - offset, boxes[box, 1] * scale - offset
-        right, bottom = boxes[box, 2] * scale - offset, boxes[box, 3] * scale - offset
+        top, bottom = _edges(boxes[box, 1], boxes[box, 3], scale, aligned)
+        left, right = _edges(boxes[box, 0], boxes[box, 2], scale, aligned)
         _taps(top, bottom, cells, points, aligned, height, row_places, row_weights)
         first, last = _taps(left, right, cells, points, aligned, width, column_places, column_weights)
         for i in range(cells):
@@ -189,15 +190,12 @@ def _pool_bits(feature, boxes, cells, scale, points, aligned, out):  # type: ign
 @compiled
 def _spread(gradient, boxes, cells, scale, points, aligned, out):  # type: ignore[no-untyped-def]
     height, width, channels = out.shape
-    row_places = np.empty((cells, 2 * points), np.int64)
-    column_places = np.empty((cells, 2 * points), np.int64)
-    row_weights = np.empty((cells, 2 * points), np.float32)
-    column_weights = np.empty((cells, 2 * points), np.float32)
+    row_places, row_weights = np.empty((cells, 2 * points), np.int64), np.empty((cells, 2 * points), np.float32)
+    column_places, column_weights = np.empty_like(row_places), np.empty_like(row_weights)
     line = np.empty((width, channels), np.float32)
-    offset = np.float32(0.5) if aligned else np.float32(0.0)
     for box in range(len(boxes)):
-        left, top = boxes[box, 0] * scale - offset, boxes[box, 1] * scale - offset
-        right, bottom = boxes[box, 2] * scale - offset, boxes[box, 3] * scale - offset
+        top, bottom = _edges(boxes[box, 1], boxes[box, 3], scale, aligned)
+        left, right = _edges(boxes[box, 0], boxes[box, 2], scale, aligned)
         _taps(top, bottom, cells, points, aligned, height, row_places, row_weights)
         first, last = _taps(left, right, cells, points, aligned, width, column_places, column_weights)
         for i in range(cells):
