@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Shapes
 
-from segloop._napari.reviewed import new_region_layer, plane_rectangle, region_mask
+from segloop._napari.reviewed import EDGE, new_region_layer, plane_rectangle, rectangle, region_mask
 from segloop.errors import LabelsError
 
 
@@ -55,3 +55,25 @@ def test_the_layer_lies_over_the_labels():
     np.testing.assert_array_equal(shapes.scale, labels.scale)
     np.testing.assert_array_equal(shapes.translate, labels.translate)
     assert not region_mask(None, (4, 4)).any()
+
+
+@pytest.mark.gui
+def test_frames_are_as_wide_at_any_zoom(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    labels = viewer.add_labels(np.zeros((300, 400), np.uint8), scale=(0.5, 0.5))
+    regions = viewer.add_layer(new_region_layer(labels))
+    regions.add_rectangles(rectangle((), slice(50, 250), slice(100, 300)))
+
+    def green(zoom):
+        """How many pixels of the screen the frame's left side is wide; the right one is not in sight."""
+        viewer.scene.camera.center, viewer.scene.camera.zoom = (0, 75, 50), zoom
+        qtbot.wait(100)
+        row = viewer.screenshot(flash=False)
+        middle = row[row.shape[0] // 2].astype(int)
+        return int((middle[:, 1] > 120).sum())
+
+    widths = [green(zoom) for zoom in (8, 20, 60)]
+    assert all(1 <= width <= 3 for width in widths), widths
+    # and so is the next one
+    regions.add_rectangles(rectangle((), slice(120, 180), slice(96, 104)))
+    assert regions.edge_width[0] == regions.edge_width[1] == pytest.approx(EDGE / 60 / 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import napari.layers
 import numpy as np
@@ -12,19 +13,33 @@ from segloop.errors import LabelsError
 COLOR = "#46c46a"
 """Green: in order."""
 
-STYLE = {"edge_color": COLOR, "face_color": [0.27, 0.77, 0.42, 0.10], "edge_width": 2, "opacity": 1.0}
+EDGE = 2.0
+"""Pixels of the screen."""
+
+STYLE = {"edge_color": COLOR, "face_color": [0.27, 0.77, 0.42, 0.10], "edge_width": EDGE, "opacity": 1.0}
 
 
 def new_region_layer(labels: napari.layers.Labels) -> napari.layers.Shapes:
-    """Return an empty Shapes layer that lies exactly over ``labels``."""
+    """Return an empty Shapes layer that lies exactly over ``labels``; its frames are as wide on screen at any zoom."""
     placed = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
-    return napari.layers.Shapes(
+    regions = napari.layers.Shapes(
         ndim=labels.ndim,
         name=f"{labels.name} – reviewed",
         affine=labels.affine.affine_matrix,
         **{name: getattr(labels, name) for name in placed},
         **STYLE,
     )
+    regions.events.scale_factor.connect(_follow_zoom)
+    return regions
+
+
+def _follow_zoom(event: Any) -> None:
+    # napari's frames are so many pixels of the layer wide
+    regions: napari.layers.Shapes = event.source
+    width = EDGE * regions.scale_factor / float(np.abs(regions.scale[-2:]).max())
+    regions.edge_width = width
+    # tells napari to draw them, and is for the next one
+    regions.current_edge_width = width
 
 
 def plane_rectangle(shape: tuple[int, ...], plane: tuple[int, ...]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import weakref
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from napari.components._viewer_constants import CanvasPosition
 from qtpy.QtCore import Signal
 
 from segloop._napari import editing
+from segloop._napari.canvas_text import write
 from segloop._napari.jobs import Job
 from segloop._napari.keys import KeyRing
 from segloop._napari.marks import Marks
@@ -32,12 +32,6 @@ LEAST_SHOWN = 4
 
 FAR = 0.5
 """Zoomed out by more than this, or with the region out of sight, the person is elsewhere: the text goes."""
-
-BACK = (0.0, 0.0, 0.0, 0.7)
-"""Behind the text; napari makes its own choice fainter at each change."""
-
-LINE = 80
-"""Letters in a line of text on the canvas."""
 
 
 class TourStep(Step):
@@ -318,14 +312,8 @@ class TourStep(Step):
         overlay = self.viewer.canvas.overlays.text
         if overlay.visible and overlay.text != self._text_shown:
             return
-        lines = [line for part in text.splitlines() for line in textwrap.wrap(part, LINE)]
-        # napari takes its font for narrower than it is
-        self._text_shown = overlay.text = "\n".join(f"{line}{' ' * (1 + len(line) // 20)}" for line in lines)
-        overlay.box_color = BACK
         overlay.position = CanvasPosition.TOP_LEFT
-        overlay.font_size = 10
-        overlay.box = bool(lines)
-        overlay.visible = bool(lines)
+        self._text_shown = write(overlay, text)
 
 
 def _loop(rows: slice, columns: slice) -> np.ndarray:
