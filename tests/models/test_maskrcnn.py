@@ -13,7 +13,7 @@ from segloop.candidates import rasterize
 from segloop.errors import ModelError
 from segloop.models.maskrcnn import FAMILY, MaskRCNNModel
 from segloop.models.maskrcnn_config import MaskRCNNConfig
-from segloop.models.maskrcnn_losses import mask_loss, mask_targets, unreviewed_share
+from segloop.models.maskrcnn_losses import ExampleSampler, drawn_by, mask_loss, mask_targets, unreviewed_share
 from segloop.models.maskrcnn_targets import detection_target, object_masks
 from segloop.models.protocol import Example, ModelSpec, Promptable, Task
 
@@ -379,3 +379,28 @@ def test_mask_loss_is_torchvisions_but_for_half_a_pixel() -> None:
     theirs = maskrcnn_loss(logits, [box - 0.5], [mask], [torch.tensor([1])], [torch.tensor([0])])
     torch.testing.assert_close(ours, theirs)
     assert not torch.isclose(ours, maskrcnn_loss(logits, [box], [mask], [torch.tensor([1])], [torch.tensor([0])]))
+
+
+def test_examples_are_drawn_as_torchvision_does_but_by_whom_one_says() -> None:
+    from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+
+    labels = [
+        torch.tensor([1, 0, 2, -1, 0, 0, 1, 0, -1, 0]),
+        torch.tensor([0, 0, -1]),
+        torch.tensor([], dtype=torch.int64),
+    ]
+    for size, share in ((4, 0.5), (4, 0.25), (20, 0.5), (6, 0.9)):
+        torch.manual_seed(2)
+        wanted = BalancedPositiveNegativeSampler(size, share)(labels)
+        torch.manual_seed(2)
+        found = ExampleSampler(size, share)(labels)
+        for own, other in zip(wanted, found):
+            assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(own, other, strict=True))
+    many = [torch.arange(200) % 2]
+    state = torch.random.get_rng_state()
+    drawn = []
+    for seed in (1, 1, 2):
+        with drawn_by(torch.Generator().manual_seed(seed)):
+            drawn.append(torch.stack([kind[0] for kind in ExampleSampler(20, 0.5)(many)]))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -17,6 +17,7 @@ from segloop.models.maskrcnn import FAMILY as MASKRCNN
 from segloop.models.maskrcnn_config import MaskRCNNConfig
 from segloop.models.protocol import Example, ModelSpec, Task, Trainable
 from segloop.models.unet import FAMILY as UNET
+from segloop.train.batches import Ahead
 from segloop.train.fit import Fit, FitSettings
 
 SETTINGS = FitSettings(epochs=4, steps=3, batch=2, average=0.9, seed=5)
@@ -248,3 +249,33 @@ def test_processes_that_draw_ahead_change_nothing() -> None:
     losses = [event.loss for event in Fit(alone, draw, SETTINGS).run()]
     assert [event.loss for event in Fit(helped, draw, replace(SETTINGS, workers=2)).run()] == losses
     assert equal(weights(alone), weights(helped))
+
+
+def test_a_batch_drawn_ahead_is_the_next_one() -> None:
+    batches = Ahead(iter([["a"], ["b"]]))  # type: ignore[list-item]
+    assert batches.take() == ["a"]
+    batches.draw()
+    batches.draw()
+    assert batches.take() == ["b"]
+    batches.draw()  # there is none
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_as_many_threads_the_same_weights_and_going_on(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    settings = replace(SETTINGS, freeze_norm=True)
+    try:
+        whole, again = maskrcnn(), maskrcnn()
+        list(Fit(whole, draw, settings).run())
+        first = Fit(maskrcnn(), draw, settings)
+        run = first.run()
+        next(run), next(run)
+        state = first.state_dict()
+        run.close()
+        second = Fit(again, draw, settings)
+        second.load_state_dict(state)
+        list(second.run())
+        assert equal(weights(whole), weights(again))
+    finally:
+        torch.set_num_threads(before)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segloop.errors import ModelError
 from segloop.models.maskrcnn_config import RESNET50, SMALL, config_from
+from segloop.models.maskrcnn_losses import drawn_by
 from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_CHANNELS, MaskRCNN
 from segloop.models.maskrcnn_targets import DetectionExample, detection_target
 from segloop.models.protocol import Example, Instances, ModelSpec, Task
@@ -102,6 +103,11 @@ class MaskRCNNModel(TorchModel):
             return {"loss_objectness": sum(p.sum() * 0 for p in self.module.parameters() if p.requires_grad)}  # type: ignore[dict-item]
         images = images[some].contiguous(memory_format=torch.channels_last)
         return self.module.losses(images, [targets[index] for index in some])
+
+    def losses_of(self, example: Example, seed: int) -> dict[str, Tensor]:
+        """The losses of one example, with boxes to learn from that ``seed`` draws."""
+        with drawn_by(torch.Generator(self.device).manual_seed(seed)):
+            return self.losses([example])
 
     def with_classes(self, classes: Sequence[str]) -> MaskRCNNModel:
         """Return a copy for other classes: only the last layers of the box and mask heads are new."""

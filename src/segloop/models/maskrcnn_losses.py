@@ -7,12 +7,15 @@ sampled where they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
@@ -56,6 +59,38 @@ def is_unreviewed(boxes: Tensor, target: Mapping[str, Any]) -> Tensor:
     """
     crops, places = target["sheet"].to_crops(boxes) if "sheet" in target else (None, boxes)
     return unreviewed_share(places, target["unreviewed"], crops) > IGNORE_SHARE
+
+
+_GENERATOR: ContextVar[torch.Generator | None] = ContextVar("segloop-examples", default=None)
+
+
+@contextmanager
+def drawn_by(generator: torch.Generator) -> Generator[None, None, None]:
+    """Let examples be drawn by ``generator`` in this thread; otherwise it is torch's own, which all threads share."""
+    token = _GENERATOR.set(generator)
+    try:
+        yield
+    finally:
+        _GENERATOR.reset(token)
+
+
+class ExampleSampler(BalancedPositiveNegativeSampler):
+    """torchvision's sampler of positive and negative examples, but that :func:`drawn_by` says what draws."""
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Draw from labels that are 1 or more, 0, or less than 0 (none); return masks of both kinds, uint8 (N,)."""
+        most = int(self.batch_size_per_image * self.positive_fraction)
+        chosen: tuple[list[Tensor], list[Tensor]] = [], []
+        for labels in matched_idxs:
+            left = self.batch_size_per_image
+            for kind, limit, kept in ((labels >= 1, most, chosen[0]), (labels == 0, left, chosen[1])):
+                places = torch.where(kind)[0]
+                # of negative ones as many as there is room for beside the positive ones
+                count = min(len(places), limit, left)
+                left -= count
+                order = torch.randperm(len(places), generator=_GENERATOR.get(), device=labels.device)
+                kept.append(torch.zeros_like(labels, dtype=torch.uint8).index_fill_(0, places[order[:count]], 1))
+        return chosen
 
 
 class ReviewedProposals(RegionProposalNetwork):

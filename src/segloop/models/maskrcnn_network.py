@@ -29,7 +29,7 @@ from segloop.errors import ModelError
 from segloop.models.inference import Inferring
 from segloop.models.mask_filling import MaskFiller, box_head_of_rows
 from segloop.models.maskrcnn_config import MaskRCNNConfig
-from segloop.models.maskrcnn_losses import ReviewedHeads, ReviewedProposals, mask_loss
+from segloop.models.maskrcnn_losses import ExampleSampler, ReviewedHeads, ReviewedProposals, mask_loss
 from segloop.models.maskrcnn_sheet import Sheet, sheet_target
 from segloop.models.maskrcnn_targets import object_masks
 from segloop.models.packed import Residual
@@ -156,6 +156,8 @@ class MaskRCNN(Inferring):
             mask_head=MaskRCNNHeads(config.pyramid, config.mask_layers, dilation=1),
             mask_predictor=MaskRCNNPredictor(config.mask_layers[-1], config.mask_layers[-1], classes + 1),
         )
+        self.rpn.fg_bg_sampler = ExampleSampler(config.rpn_samples, config.rpn_positive)
+        self.roi_heads.fg_bg_sampler = ExampleSampler(config.box_samples, config.box_positive)
         if config.mean and len(config.mean) != channels:
             raise ModelError(f"mean and std for {len(config.mean)} channels, but the model has {channels}")
         mean = torch.tensor(config.mean or (0.0,) * channels).view(1, -1, 1, 1)

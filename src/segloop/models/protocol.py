@@ -247,6 +247,18 @@ class Trainable(Segmenter, Protocol):
 
 
 @runtime_checkable
+class Separable(Protocol):
+    """A model that learns a batch from its examples one by one: the batch's gradient is the mean of theirs."""
+
+    def losses_of(self, example: Example, seed: int) -> dict[str, Tensor]:
+        """Return the named losses (scalars) of one example; what is drawn at random follows from ``seed`` alone.
+
+        May be called in several threads at once. The module must be in training mode, its batch norms must not.
+        """
+        ...
+
+
+@runtime_checkable
 class Promptable(Protocol):
     """A model in stages, so that features are computed once and boxes can be given by hand."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,3 +63,28 @@ class Batches(Dataset[list[Example]]):
 
 def _unchanged(batch: Sequence[Example]) -> Sequence[Example]:
     return batch
+
+
+class Ahead:
+    """Takes one batch after another; the next one may be drawn before it is taken.
+
+    Parameters
+    ----------
+    batches : iterator
+    """
+
+    def __init__(self, batches: Iterator[list[Example]]) -> None:
+        self._batches = batches
+        self._drawn: list[Example] | None = None
+
+    def draw(self) -> None:
+        """Draw the next batch, if there is one."""
+        if self._drawn is None:
+            self._drawn = next(self._batches, None)
+
+    def take(self) -> list[Example]:
+        """Return the next batch."""
+        self.draw()
+        assert self._drawn is not None, "there are as many batches as steps"
+        batch, self._drawn = self._drawn, None
+        return batch

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from torch import nn
 
 from segloop.errors import TrainingError
 from segloop.events import EpochDone, Event
-from segloop.models.device import has_fast_bfloat16
-from segloop.models.protocol import Example, Trainable
-from segloop.train.batches import Batches, Draw
+from segloop.models.protocol import Trainable
+from segloop.train.batches import Ahead, Batches, Draw
+from segloop.train.gradients import Gradients
 
 Score = Callable[[], float]
 Clock = Callable[[], float]
@@ -140,15 +140,14 @@ class Fit:
         batches = Batches(
             self.draw, self.model.prepare, settings.batch, settings.epochs * settings.steps, settings.seed
         ).start(self.step, settings.workers)
-        with closing(batches):
-            yield from self._train(batches, stop)
+        gradients = Gradients(self.model, settings.batch, settings.seed, apart=settings.freeze_norm)
+        with closing(batches), closing(gradients):
+            yield from self._train(Ahead(batches), gradients, stop)
         # also when there was no epoch left to train after load_state_dict
         self.model.module.load_state_dict(self.average if settings.average else self.live)
         self.model.module.eval()
 
-    def _train(
-        self, batches: Generator[list[Example], None, None], stop: Callable[[], bool]
-    ) -> Generator[Event, None, None]:
+    def _train(self, batches: Ahead, gradients: Gradients, stop: Callable[[], bool]) -> Generator[Event, None, None]:
         settings = self.settings
         started = self.clock() - self.seconds
         while self.epoch < settings.epochs and not self._out_of_time() and not stop():
@@ -160,7 +159,7 @@ class Fit:
             for _ in range(settings.steps):
                 if self._out_of_time() or stop():
                     break
-                losses.append(self._step(next(batches)))
+                losses.append(self._step(batches, gradients))
                 self.seconds = self.clock() - started
             self.epoch += 1
             self.live = copy.deepcopy(self.model.module.state_dict())
@@ -172,24 +171,20 @@ class Fit:
             loss = float(np.mean(losses)) if losses else math.nan
             yield EpochDone(self.epoch, settings.epochs, loss, score, self.seconds)
 
-    def _step(self, examples: list[Example]) -> float:
+    def _step(self, batches: Ahead, gradients: Gradients) -> float:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * self._rate()
-        device = self.model.device
-        with torch.autocast(device.type, torch.bfloat16) if has_fast_bfloat16(device) else nullcontext():
-            loss = torch.stack([part.float() for part in self.model.losses(examples).values()]).sum()
-        if not torch.isfinite(loss):
+        loss = gradients.compute(batches.take(), self.step, batches.draw)
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss.item()} in epoch {self.epoch + 1}; lower the learning rate or check the images"
+                f"the loss is {loss} in epoch {self.epoch + 1}; lower the learning rate or check the images"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         nn.utils.clip_grad_norm_(self.model.module.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        return float(loss.detach())
+        return loss
 
     def _update_average(self) -> None:
         # the decay grows from 0, so that a short training is not an average with its untrained start
