@@ -135,7 +135,9 @@ class Loop:
         model = load_model(self.folder / before.name if row else domain.model)
         places = [Place(**place) for place in row["places"]] if row else []
         known = model.spec.classes == domain.classes or domain.task is Task.INSTANCE
-        found = self._next(model if known else None, domain, images, places, cell.rounds[-1] - len(places), cell.seed)
+        found = self.next_places(
+            model if known else None, domain, images, places, cell.rounds[-1] - len(places), cell.seed
+        )
         work = self._work(model if known else None, domain, images, found)
         places += found
         started = _now(cell)
@@ -222,7 +224,7 @@ class Loop:
             )
         return [Place(**place) for place in row["places"]]
 
-    def _next(
+    def next_places(
         self,
         model: Trainable | None,
         domain: Domain,

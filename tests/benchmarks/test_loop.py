@@ -64,16 +64,18 @@ def test_of_classes_a_region_is_a_region(image: Annotated, tmp_path: Path) -> No
 def test_regions_do_not_overlap_and_come_by_chance_where_nothing_is_known(image: Annotated, tmp_path: Path) -> None:
     loop = Loop(tmp_path, tmp_path / "cells", None)
     images = {"a": image, "b": image}
-    first = loop._next(None, SECTIONS, images, [], 3, seed=0)
+    first = loop.next_places(None, SECTIONS, images, [], 3, seed=0)
     assert len(first) == 3
-    more = [*first, *loop._next(None, SECTIONS, images, first, 2, seed=0)]
+    more = [*first, *loop.next_places(None, SECTIONS, images, first, 2, seed=0)]
     seen = {name: np.zeros((600, 600), int) for name in images}
     for place in more:
         seen[place.image][place.box] += 1
     assert max(plane.max() for plane in seen.values()) == 1
     assert sum(plane.sum() for plane in seen.values()) == len(more) * SIDE**2
     assert (
-        loop._next(None, SECTIONS, images, [], 3, seed=0) == first != loop._next(None, SECTIONS, images, [], 3, seed=1)
+        loop.next_places(None, SECTIONS, images, [], 3, seed=0)
+        == first
+        != loop.next_places(None, SECTIONS, images, [], 3, seed=1)
     )
 
 
@@ -137,7 +139,7 @@ def test_a_cell_that_was_interrupted_is_done_again(tmp_path: Path, monkeypatch: 
     base = load_model("nuclei-maskrcnn")
     found = SimpleNamespace(improved=False, before=0.5, after=0.4, model=base)
     base.spec = replace(base.spec, training={"steps": 1})
-    monkeypatch.setattr(Loop, "_next", lambda *given: [])
+    monkeypatch.setattr(Loop, "next_places", lambda *given: [])
     monkeypatch.setattr(Loop, "_work", lambda *given: {})
     monkeypatch.setattr(loop, "annotated", lambda *given: None)
     monkeypatch.setattr(loop, "finetune_events", lambda *given, **more: found)
