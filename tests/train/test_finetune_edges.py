@@ -53,18 +53,21 @@ def test_a_new_model_knows_how_large_its_objects_are(training_set: TrainingSet) 
     assert drain(finetune_events(known, training_set, QUICK)).model.spec.object_size == 12.0
 
 
+KNOWN = ("background", "inside", "border")
+
+
 @pytest.mark.parametrize(
-    ("names", "same"), [(("background", "inside", "border"), True), (("sky", "sea", "sand"), False)]
+    ("names", "parent", "same"), [(KNOWN, "", True), (KNOWN, "mine@1", False), (("sky", "sea", "sand"), "", False)]
 )
-def test_statistics_of_the_features_are_learned_with_new_classes_only(
-    names: tuple[str, ...], same: bool, tmp_path: Path
+def test_statistics_of_the_features_are_learned_with_young_classes_only(
+    names: tuple[str, ...], parent: str, same: bool, tmp_path: Path
 ) -> None:
     labels = np.zeros((64, 64), np.uint8)
     labels[8:40, 10:30] = 1
     labels[40:60, 10:30] = 2
     training_set = TrainingSet(tmp_path, Task.SEMANTIC, names)
     training_set.add(Image(labels * 100, "YX"), labels)
-    model = get_family("unet").build(tiny_spec())
+    model = get_family("unet").build(replace(tiny_spec(), parent=parent))
     old = model.module.state_dict()
     new = drain(finetune_events(model, training_set, QUICK)).model.module.state_dict()
     means = [name for name in old if name.endswith("running_mean")]

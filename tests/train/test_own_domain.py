@@ -20,7 +20,7 @@ from segloop.samples.own_domain import FOLDER, rehearsed_images, scored_images
 from segloop.store import load_model, save_model
 from segloop.train.augment import Augmentation
 from segloop.train.finetune import FinetuneSettings, finetune
-from segloop.train.own_domain import OwnDomain, OwnScores, Rehearsal, origin_of, rehearsal_share
+from segloop.train.own_domain import OwnDomain, OwnScores, Rehearsal, has_young_classes, origin_of, rehearsal_share
 
 NAMES = ("nuclei-unet", "nuclei-maskrcnn")
 QUICK = FinetuneSettings(epochs=1, batch=1, crop=64, device=Device.CPU, learning_rate=1e-6)
@@ -73,6 +73,7 @@ def test_fine_tuning_tells_what_became_of_it(tmp_path: Path) -> None:
     save_model(result.model, "mine")
     mine = load_model("mine", Device.CPU)
     assert origin_of(mine.spec) == "nuclei-unet@1" and mine.spec.parent == "nuclei-unet@1"
+    assert not has_young_classes(mine.spec, mine.spec.classes)
     again = finetune(mine, training_set(tmp_path / "b", Task.INSTANCE, ("cell",)), QUICK)
     assert again.own.before == result.own.after
 
@@ -84,11 +85,15 @@ def test_new_classes_are_not_scored_with_the_old_ones_labels(tmp_path: Path) -> 
     assert result.own.origin == "nuclei-unet@1" and math.isnan(result.own.before)
     assert result.own.words.startswith("classes or channels are new") and "own_before" not in result.model.spec.training
     assert origin_of(result.model.spec) == ""
+    assert has_young_classes(result.model.spec, result.model.spec.classes)
 
 
 def test_other_models_have_no_own_domain_here() -> None:
     spec = ModelSpec("nuclei-unet", "unet", Task.SEMANTIC, ("background", "cell"))
     assert origin_of(spec) == "" and OwnScores().words == ""
+    assert not has_young_classes(spec, spec.classes) and has_young_classes(spec, ("sky", "sea"))
+    objects = load_model("nuclei-maskrcnn").spec
+    assert not has_young_classes(replace(objects, parent="mine@1", training={}), ("worm",))
     own = OwnDomain(spec, True)
     draw = rehearsal_source(1)
     assert own.rehearse(draw, 0.5, spec, (64, 64), Augmentation()) is draw

@@ -15,7 +15,6 @@ import torch
 from segloop.corrections import TrainingSet
 from segloop.errors import TrainingError
 from segloop.events import EpochDone, Event, FoundRegion, Notice, Scored, TrainingStarted, drain
-from segloop.labels import Task
 from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec, Trainable
 from segloop.models.registry import get_family
@@ -40,7 +39,7 @@ from segloop.train.material import (
     read_set,
     typical_size,
 )
-from segloop.train.own_domain import OwnDomain, OwnScores, rehearsal_share
+from segloop.train.own_domain import OwnDomain, OwnScores, has_young_classes, rehearsal_share
 from segloop.train.plan import count_learned, steps_per_epoch
 from segloop.train.record import entry_records, environment, schedule_record, set_record, weights_digest
 from segloop.train.regions import find_regions, split_regions
@@ -229,12 +228,13 @@ def finetune_events(
     comparable = is_comparable(model.spec, training_set)
     if channels != model.spec.channels:
         yield Notice(f"the new model takes images of {channels} channels; {parent} takes {model.spec.channels}")
-    # small steps would hardly move a new last layer, and what it needs of the old features has other statistics
-    new_pixel_classes = classes != model.spec.classes and model.spec.task is Task.SEMANTIC
-    usual_rate = 3e-3 if new_pixel_classes else 3e-4
+    # small steps would hardly move a last layer that is new or was so lately, and what it needs of the old features has
+    # other statistics
+    young_classes = has_young_classes(model.spec, classes)
+    usual_rate = 3e-3 if young_classes else 3e-4
     rate = usual_rate if settings.learning_rate is AUTO else settings.learning_rate
     augmentation = Augmentation(intensity=0.3)
-    frozen = not new_pixel_classes
+    frozen = not young_classes
     result = yield from _train(
         student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper, schedule
     )

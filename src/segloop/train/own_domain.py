@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +51,17 @@ def origin_of(spec: ModelSpec) -> str:
         return str(origin)
     is_root = not spec.parent and str(spec.training.get("data", "")).startswith(SOURCE)
     return f"{spec.name}@{spec.version}" if is_root and spec.ndim == 2 else ""
+
+
+def has_young_classes(spec: ModelSpec, classes: Sequence[str]) -> bool:
+    """Whether classes of pixels that a model is to learn are new to it, or were learned by fine-tuning only.
+
+    The bundled model with which it began did not know them: what it knows of them comes from a few regions, in which some
+    may not even have occurred.
+    """
+    if spec.task is not Task.SEMANTIC:
+        return False
+    return tuple(classes) != spec.classes or (bool(spec.parent) and not origin_of(spec))
 
 
 @dataclass(frozen=True, slots=True)
