@@ -56,8 +56,8 @@ def origin_of(spec: ModelSpec) -> str:
 def has_young_classes(spec: ModelSpec, classes: Sequence[str]) -> bool:
     """Whether classes of pixels that a model is to learn are new to it, or were learned by fine-tuning only.
 
-    The bundled model with which it began did not know them: what it knows of them comes from a few regions, in which some
-    may not even have occurred.
+    The bundled model with which it began did not know them: what it knows of them comes from a few regions, in which
+    some may not even have occurred.
     """
     if spec.task is not Task.SEMANTIC:
         return False
