@@ -136,7 +136,7 @@ class Run:
         _pump(1)
         note("to the end")
         self._shoot("done")
-        print(self.dock.finetune.result.text())
+        print(self.dock.finetune.result.text(), self.dock.finetune.details.text(), sep="\n")
         measured["from the click to the new model: seconds"] = time.perf_counter() - begun
         self.viewer.close()
         return measured

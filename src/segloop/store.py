@@ -43,7 +43,8 @@ class ModelInfo:
 
     ``task`` is "semantic" or "instance"; ``versions`` are all that are kept, newest last; ``version`` and ``path`` are
     those in use. ``damage`` says why the version in use cannot be read, and is "" if it can; of a damaged one the rest
-    is what the newest intact version says, or empty if there is none.
+    is what the newest intact version says, or empty if there is none. ``score`` is the least score of an object where
+    nobody says another; of a semantic model it means nothing.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ModelInfo:
     bundled: bool
     path: Path
     damage: str = ""
+    score: float = 0.5
 
     @property
     def parts_objects(self) -> bool:
@@ -357,6 +359,7 @@ def _describe(document: dict[str, Any], folder: Path, bundled: bool = False) -> 
             description=str(model["description"]),
             bundled=bundled,
             path=folder,
+            score=float(model.get("score_threshold", 0.5)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / 'model.json'} lacks {error}") from error

@@ -178,3 +178,16 @@ def test_what_went_well_is_not_told_of_layers_that_are_gone(dock, blobs):
     dock.show_status("The disk is full.", "error")
     dock._viewer.layers.clear()
     assert dock.status.text() == "The disk is full."
+
+
+def test_nobody_is_invited_to_open_an_image_once_there_is_one(dock, blobs):
+    assert dock.status.text().startswith("Open an image")
+    dock._viewer.add_image(blobs)
+    assert dock.status.text() == ""
+
+
+def test_the_score_that_a_model_asks_for_is_said(dock):
+    score = dock.segment.form.fields["score"].editor
+    for model, text in (("nuclei-maskrcnn", "(0.40)"), ("objects-maskrcnn", "(0.30)"), ("nuclei-unet", "")):
+        dock.session.choose_model(model)
+        assert score.text() == f"Automatic {text}".strip()

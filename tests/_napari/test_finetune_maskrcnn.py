@@ -41,7 +41,7 @@ def test_maskrcnn_learns_from_what_is_reviewed(open_dock, qtbot, errors):
     panel.name.selectAll()
     qtbot.keyClicks(panel.name, "my-nuclei")
     qtbot.mouseClick(panel.start, LEFT)
-    qtbot.waitUntil(lambda: "before" in panel.result.text(), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "before" in panel.details.text(), timeout=PATIENCE)
     assert errors == []
     training_set = TrainingSet(dock.session.training_folder("instance"))
     (entry,) = training_set.entries

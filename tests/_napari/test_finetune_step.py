@@ -12,7 +12,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from segloop import store, trainings
-from segloop._napari import work
+from segloop._napari import training_work
 from segloop._napari.dock import WIDTH
 from segloop._napari.panels import pictures
 from segloop.corrections import TrainingSet
@@ -81,7 +81,8 @@ def test_without_corrections_it_says_what_to_do(qtbot, untrained, dock):
 
 def test_it_says_what_it_will_use(ready):
     assert ready.finetune.uses.text() == (
-        "2 images: 1 region to learn from, 1 kept out to score the model. Classes: background, foreground. "
+        "2 images. What is reviewed is cut into 2 blocks: 1 to learn from, 1 kept out to score the model. "
+        "Classes: background, foreground. "
         "Trains for at most 42 s; how long all takes is known after the first time here."
     )
     assert "One region only is held out" in ready.finetune.missing.text()
@@ -107,7 +108,9 @@ def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):
     assert ready.session.model == "better"
     info = ready.session.find_model("better")
     assert info.version == 1 and info.parent.startswith("fresh")
-    assert "0.500 before, 0.750 after" in ready.finetune.result.text()
+    assert ready.finetune.result.text() == "Better: held-out score 0.50 → 0.75."
+    assert "0.500 before, 0.750 after" in ready.finetune.details.text()
+    assert ready.finetune.details_fold.isVisibleTo(ready.finetune) and not ready.finetune.details_fold.isExpanded()
     assert ready.segment.model.current() == "better"
     assert ready.finetune.base.current() == "better"
     assert ready.finetune.name.text() == "better"
@@ -126,8 +129,8 @@ def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):
 def test_a_score_that_cannot_grow_is_explained(qtbot, ready, monkeypatch, finished, before, uncorrected):
     decide(monkeypatch, before, before, finished)
     finetune(qtbot, ready)
-    text = ready.finetune.result.text()
-    assert text.startswith(f"Not better. Held-out score {before:.3f}")
+    text = ready.finetune.details.text()
+    assert f"held-out score {before:.3f} → {before:.3f}. fresh stays in use" in ready.finetune.result.text()
     assert ("its own labels were reviewed uncorrected" in text) == uncorrected
     assert ("More reviewed objects usually help." in text) != uncorrected
 
@@ -145,9 +148,10 @@ def test_a_worse_model_is_only_kept_if_the_person_insists(qtbot, ready, monkeypa
     if insist:
         qtbot.waitUntil(lambda: ready.session.model == "worse", timeout=PATIENCE)
         # the question is answered
-        assert ready.finetune.result.text().startswith("Taken although it is not better. Held-out score 0.750")
+        assert ready.finetune.result.text() == "Taken although it is not better: held-out score 0.75 → 0.50."
     else:
-        assert ready.session.model == "fresh"
+        assert ready.session.model == "fresh" and ready.finetune.result.text() == ""
+        assert not ready.finetune.details_fold.isVisibleTo(ready.finetune)
         assert not (store.home() / "models" / "worse").exists()
     assert not ready.finetune.keep.isVisibleTo(ready.finetune)
 
@@ -187,7 +191,7 @@ def test_an_error_in_training_is_told_and_the_panel_lives_on(qtbot, ready, error
         yield
 
     with monkeypatch.context() as patched:
-        patched.setattr(work, "finetune_model", broken)
+        patched.setattr(training_work, "finetune_model", broken)
         finetune(qtbot, ready)
     assert errors == ["the loss is not finite; use a smaller learning rate"]
     assert ready.finetune.reason.text() == errors[0]
@@ -255,11 +259,11 @@ def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, ope
     ready.finetune.name.setText("better")
     finetune(qtbot, ready)
     told = ready.finetune.result.text()
-    assert told.startswith("Better. Held-out score 0.500 before, 0.750 after")
+    assert told == "Better: held-out score 0.50 → 0.75."
     ready._viewer.window.remove_dock_widget(ready)
     again = open_dock()
     qtbot.waitUntil(lambda: bool(again.finetune.result.text()), timeout=PATIENCE)
-    assert again.finetune.result.text() == f"{told} Saved as better."
+    assert again.finetune.result.text() == told and again.finetune.details.text().endswith("\n\nSaved as better.")
     assert list(again.finetune.curves.loss_curve.getData()[0]) == [1]
     assert again.finetune.base.current() == "better" and not errors
     # its events are no news
@@ -279,7 +283,7 @@ def test_the_last_result_is_offered_when_napari_was_started_again(qtbot, ready, 
     assert panel.last.text() == "Show the last training: better" and panel.result.text() == ""
     press(qtbot, panel.last)
     qtbot.waitUntil(lambda: bool(panel.result.text()), timeout=PATIENCE)
-    assert panel.result.text() == f"{told} Saved as better."
+    assert panel.result.text() == told and panel.details.text().endswith("\n\nSaved as better.")
     assert list(panel.curves.loss_curve.getData()[0]) == [1] and not panel.last.isVisibleTo(panel)
     assert again.session.find_model("better").versions == (1,) and not errors
 
@@ -326,7 +330,7 @@ def test_plots_that_cannot_be_made_are_no_end_of_training(qtbot, ready, monkeypa
     panel.form.fields["epochs"].editor.setValue(1)
     finetune(qtbot, ready)
     assert len(errors) == 1 and "no pyqtgraph here" in errors[0]
-    assert "Held-out score" in panel.result.text()
+    assert "Held-out score" in panel.details.text()
 
 
 def test_one_button_takes_what_is_reviewed_in_the_open_layers(qtbot, untrained, dock, errors, blobs):
@@ -352,7 +356,7 @@ def test_one_button_takes_what_is_reviewed_in_the_open_layers(qtbot, untrained, 
     qtbot.waitUntil(lambda: dock.finetune_step.job is None, timeout=PATIENCE)
     training_set = TrainingSet(dock.session.training_folder("semantic"))
     assert len(training_set) == 2 and not errors
-    assert "Held-out score" in dock.finetune.result.text()
+    assert "Held-out score" in dock.finetune.details.text()
 
 
 def test_pictures_show_what_is_right_and_what_is_not():

@@ -61,6 +61,12 @@ def test_every_row_is_explained(qtbot):
     for name, field in form.fields.items():
         assert field.editor.toolTip() == Settings.__dataclass_fields__[name].metadata["help"]
     assert form.fields["auto_number"].editor.text() == "Automatic"
+    form.show_automatic("auto_number", "7")
+    assert (
+        form.fields["auto_number"].editor.text() == "Automatic (7)" and form.value(kind=Kind.FAST).auto_number is AUTO
+    )
+    form.show_automatic("auto_number", "")
+    assert form.fields["auto_number"].editor.text() == "Automatic"
     assert form.fields["minutes"].editor.text() == "No limit"
 
 

@@ -142,9 +142,9 @@ def test_the_loop(make_napari_viewer, qtbot, tmp_path, errors):
     qtbot.keyClicks(dock.finetune.name, "mine")
     person.press(dock.finetune.start)
     # what is reviewed is added first; then another process trains
-    qtbot.waitUntil(lambda: "before" in dock.finetune.result.text(), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "before" in dock.finetune.details.text(), timeout=PATIENCE)
     assert errors == []
-    assert "after" in dock.finetune.result.text()
+    assert "after" in dock.finetune.details.text()
     if dock.finetune.keep.isVisible():
         person.press(dock.finetune.keep)
         qtbot.waitUntil(lambda: dock.session.model == "mine", timeout=PATIENCE)

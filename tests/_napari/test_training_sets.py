@@ -141,19 +141,52 @@ def test_all_sets_are_offered_and_one_of_classes_brings_a_model_for_it(dock, err
     assert errors == []
 
 
-def test_the_open_images_that_join_are_named_before_the_training_starts(dock, errors, qtbot, blobs):
+def told(dock) -> str:
+    return dock.finetune.uses.text()
+
+
+def test_what_is_open_counts_before_the_training_starts(dock, errors, qtbot, blobs):
     dock.session.choose_model("nuclei-maskrcnn")
     viewer = dock._viewer
-    first = viewer.add_image(blobs, name="first")
-    objects(dock, first, "found", ("nucleus",))
+    first = viewer.add_image(blobs, name="cells")
+    found = objects(dock, first, "found", ("nucleus",))
     add(dock, qtbot)
-    qtbot.waitUntil(lambda: dock.finetune.uses.text().startswith("1 image: "), timeout=PATIENCE)
-    assert "Brought up to date at the start: first (all of it)." in dock.finetune.uses.text()
-    assert "Added" not in dock.finetune.uses.text()
+    # nobody looks at the panel: what is in the set counts, what is open is named
+    qtbot.waitUntil(lambda: told(dock).startswith("1 image, 1 object. "), timeout=PATIENCE)
+    assert "Open, and brought up to date at the start" in told(dock) and "others: cells (all of it)." in told(dock)
+    dock.tabs.setCurrentIndex(2)
+    qtbot.waitUntil(lambda: "block" in told(dock) and "cells" not in told(dock), timeout=PATIENCE)
+    assert told(dock).startswith("1 image, 1 object. What is reviewed makes one block: to learn from. ")
+    # of a second image, one that is not in the set yet
     second = viewer.add_image(blobs[::-1].copy(), name="second")
     objects(dock, second, "also found", ("nucleus",))
-    dock.review_step.vouch((), slice(0, 20), slice(0, 20))
-    told = "Added at the start, if not counted yet: second (1 region). Brought up to date at the start: first"
-    qtbot.waitUntil(lambda: told in dock.finetune.uses.text(), timeout=PATIENCE)
-    assert "(all of it). The numbers are from before that. " in dock.finetune.uses.text()
-    assert errors == []
+    dock.review_step.vouch((), slice(0, 60), slice(0, 128))
+    qtbot.waitUntil(lambda: "second" in told(dock), timeout=PATIENCE)
+    assert told(dock).startswith("2 images, 2 objects. What is reviewed is cut into 2 blocks: 1 to learn from, 1 kept ")
+    assert " Added at the start: second (1 region). " in told(dock) and "Changed" not in told(dock)
+    assert "One region only is held out" in dock.finetune.missing.text()
+    # what was changed in one that is in the set is counted when she comes back
+    dock.tabs.setCurrentIndex(1)
+    found.data = np.where(blobs == 200, 2, found.data)
+    dock.tabs.setCurrentIndex(2)
+    qtbot.waitUntil(lambda: "Changed since it was added: cells (all of it)." in told(dock), timeout=PATIENCE)
+    assert told(dock).startswith("2 images, 3 objects. ")
+    # and what was counted is what is used
+    folder = dock.session.training_folder("instance")
+    assert len(TrainingSet(folder)) == 1
+    dock.review_step.add_open_layers(folder, lambda: None)
+    qtbot.waitUntil(lambda: len(TrainingSet(folder)) == 2, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "image" in told(dock) and "at the start" not in told(dock), timeout=PATIENCE)
+    assert told(dock).startswith("2 images, 3 objects. What is reviewed is cut into 2 blocks: ")
+    assert "Changed" not in told(dock) and errors == []
+
+
+def test_what_is_open_counts_where_there_is_no_set_yet(dock, errors, qtbot, blobs):
+    dock.session.choose_model("nuclei-maskrcnn")
+    image = dock._viewer.add_image(blobs, name="blobs")
+    objects(dock, image, "found", ("nucleus",))
+    dock.tabs.setCurrentIndex(2)
+    dock.correct.whole.click()
+    qtbot.waitUntil(lambda: "block" in told(dock), timeout=PATIENCE)
+    assert "Added at the start: blobs (all of it)." in told(dock) and dock.finetune.start.isEnabled()
+    assert not dock.session.training_folder("instance").exists() and errors == []

@@ -9,7 +9,7 @@ import pytest
 
 import segloop
 from segloop import live_parts, store
-from segloop._napari import work
+from segloop._napari import training_work, work
 from segloop.corrections import TrainingSet
 from segloop.events import drain
 from segloop.image import Image
@@ -29,7 +29,7 @@ def test_what_the_base_model_learned_is_not_told_as_kept_out(untrained, tmp_path
         model.spec = dataclasses.replace(model.spec, training={"learned": with_learned({}, learned)})
         store.save_model(model, "base")
         base = next(info for info in store.list_models() if info.name == "base")
-        uses = drain(work.plan_training(base, tmp_path, settings)).uses
+        uses = drain(training_work.plan_training(base, tmp_path, settings)).uses
         assert (uses.train_regions, uses.held_out_regions) == (12 - kept_out, kept_out)
 
 

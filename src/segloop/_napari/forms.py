@@ -76,6 +76,12 @@ class SettingsForm(QWidget):
             self.blame(str(error))
         self.changed.emit()
 
+    def show_automatic(self, name: str, value: str) -> None:
+        """Say of a field that can be chosen automatically what that is now; "" says nothing of it."""
+        editor = self.fields[name].editor
+        if isinstance(editor, (_AutoInt, _AutoFloat)) and editor.auto:
+            editor.setSpecialValueText(f"Automatic ({value})" if value else "Automatic")
+
     def blame(self, reason: str) -> None:
         """Mark the field that an error is about; the error names the setting by its label."""
         labels = {f.name: f.metadata["label"] for f in dataclasses.fields(self._kind)}

@@ -39,6 +39,8 @@ CORRECT = 1
 FINETUNE = 2
 """Number of the tab."""
 
+INVITATION = "Open an image, or one of File ▸ Open Sample ▸ SegLoop."
+
 AFTER_SHOWING = 100
 """Milliseconds."""
 
@@ -150,8 +152,7 @@ class SegloopDock(Dock):
         job.start()
 
     def _on_ready(self, _: Any) -> None:
-        hint = "" if self.segment_step.image else "Open an image, or one of File ▸ Open Sample ▸ SegLoop."
-        self.show_status(hint, "hint")
+        self.show_status("" if self.segment_step.image else INVITATION, "hint")
         for step in (self.segment_step, self.review_step, self.tour_step, self.finetune_step, self.scribble_step):
             step.on_ready()
         # a family that cannot be imported is no matter until one of its models is run
@@ -169,13 +170,16 @@ class SegloopDock(Dock):
         self.review_step.refresh()
 
     def _on_layers(self) -> None:
-        """Let what went well not be told of layers that are gone."""
+        """Let what went well not be told of layers that are gone, and nobody be invited to do what was done."""
+        if self.segment_step.image and self.status.text() == INVITATION:
+            self.show_status("", "hint")
         before, self._layers = self._layers, len(self._viewer.layers)
         if self._layers < before:
             self.forget_what_is_over()
 
     def _on_tab(self, number: int) -> None:
         self.tour_step.show_on_canvas(number == CORRECT)
+        self.finetune_step.material.look(number == FINETUNE)
 
     def _on_failed(self, error: Exception) -> None:
         self.show_status(explain(error), "error")

@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from segloop.live_parts import LiveParts
     from segloop.live_strips import LiveStrips
     from segloop.segmentation import Segmentation, SegmentSettings
-    from segloop.store import ModelInfo
-    from segloop.train.finetune import FinetuneResult, FinetuneSettings
-    from segloop.train.plan import FinetunePlan
-    from segloop.trainings import TrainingFolder
 
 Events = Generator[Event, None, Any]
 
@@ -323,7 +319,7 @@ def add_correction(folder: Path, correction: Correction) -> Generator[Event, Non
         source=correction.source,
         model=correction.model,
         # by its pixels: two images that happen to have one name must not replace each other
-        key=_pixel_key(correction.image),
+        key=pixel_key(correction.image),
         object_classes=correction.object_classes,
     )
     yield
@@ -333,95 +329,6 @@ def add_corrections(corrections: Sequence[tuple[Path, Correction]]) -> Generator
     """Write corrections into training sets, each into its own."""
     for folder, correction in corrections:
         yield from add_correction(folder, correction)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What fine-tuning would use.
-
-    Parameters
-    ----------
-    uses : FinetunePlan
-    seconds : float
-        How long it took at most last time; NaN if that is not known.
-    channels : int
-        How many the new model would take, if these are not the old one's; else 0.
-    """
-
-    uses: FinetunePlan
-    seconds: float
-    channels: int = 0
-
-
-def plan_training(base: ModelInfo, folder: Path, settings: FinetuneSettings) -> Generator[Event, None, Plan]:
-    """Look through a training set as fine-tuning will."""
-    from segloop.corrections import TrainingSet
-    from segloop.store import read_spec
-    from segloop.train.channels import channels_to_learn
-    from segloop.train.lineage import learned_by
-    from segloop.train.material import is_comparable
-    from segloop.train.plan import plan_finetuning
-    from segloop.trainings import known_pace
-
-    spec, training_set = read_spec(base.path), TrainingSet(folder)
-    uses = plan_finetuning(
-        training_set,
-        base.ndim,
-        settings.seed,
-        settings.validation,
-        settings.batch,
-        learned_by(spec),
-        is_comparable(spec, training_set),
-    )
-    pace = known_pace(base.family, base.ndim, settings)
-    seconds = math.nan if pace is None else pace.seconds(settings.epochs, uses.steps, settings.minutes)
-    channels = channels_to_learn(spec, training_set)
-    return Plan(uses, seconds, channels if channels != spec.channels else 0)
-    yield
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """A fine-tuned model and, if it was saved, where; ``training`` is the folder in which it was trained."""
-
-    result: FinetuneResult
-    name: str
-    folder: Path | None
-    training: TrainingFolder | None = None
-
-
-def finetune_model(
-    base: Path, folder: Path, name: str, settings: FinetuneSettings, stop: Callable[[], bool]
-) -> Generator[Event, None, Finetuned]:
-    """Fine-tune the model in ``base`` on the training set in ``folder``; save it as ``name`` if it got better."""
-    from segloop.trainings import Order, new_training
-
-    return (yield from follow_training(new_training(Order(base, folder, name, settings)), stop))
-
-
-def follow_training(training: TrainingFolder, stop: Callable[[], bool]) -> Generator[Event, None, Finetuned]:
-    """Follow a training that is at work in its own process, or begin it, or go on with it; save what got better."""
-    from segloop.trainings import follow
-    from segloop.versions import save_result
-
-    result = yield from follow(training, stop)
-    name = training.order.name
-    saved = None
-    if result.improved and not training.is_settled:
-        saved = save_result(result, name)
-        training.settle()
-    return Finetuned(result, name, saved, training)
-
-
-def save_finetuned(finetuned: Finetuned) -> Generator[Event, None, Finetuned]:
-    """Save a model that did not get better, because the user insists."""
-    from segloop.versions import save_result
-
-    saved = save_result(finetuned.result, finetuned.name)
-    if finetuned.training is not None:
-        finetuned.training.settle()
-    return replace(finetuned, folder=saved)
-    yield
 
 
 def export_labels(
@@ -443,7 +350,8 @@ def export_labels(
     yield
 
 
-def _pixel_key(image: Image) -> str:
+def pixel_key(image: Image) -> str:
+    """What a training set knows an image by: its pixels."""
     pixels = np.ascontiguousarray(image.data)
     digest = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode())
     digest.update(pixels.data)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
-from segloop._napari.fields import column
+from segloop._napari.fields import SPACING
 from segloop._napari.panels.epoch_axis import EpochAxis
 from segloop._napari.theme import colors as theme_colors
 
@@ -24,7 +24,7 @@ FIRST = 20
 
 
 class Curves(QWidget):
-    """Two plots, one above the other, over the epochs; empty until they are built."""
+    """Two plots, side by side, over the epochs; empty until they are built."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +38,17 @@ class Curves(QWidget):
 
     def build(self) -> Iterator[None]:
         """Build the plots, a pause between them: each takes long enough to be felt together with the other one."""
-        layout = column(self, margin=0)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(SPACING)
         self.loss_plot, self.loss_curve = self._plot(
-            "Loss per epoch", "How wrong the model is on what it learns from. It should fall."
+            "Loss", "How wrong the model is on what it learns from, epoch by epoch. It should fall."
         )
         layout.addWidget(self.loss_plot)
         yield
         self.score_plot, self.score_curve = self._plot(
-            "Held-out score per epoch", "How good it is on regions kept out of training, from 0 to 1. It should rise."
+            "Held-out score",
+            "How good it is on regions kept out of training, epoch by epoch, from 0 to 1. It should rise.",
         )
         self.score_plot.setLimits(yMin=SCORES[0], yMax=SCORES[1])
         self.loss_plot.setLimits(yMin=0)
@@ -61,7 +64,7 @@ class Curves(QWidget):
         plot.setMouseEnabled(x=False, y=False)
         plot.setMenuEnabled(False)
         plot.hideButtons()
-        plot.getAxis("left").setWidth(40)
+        plot.getAxis("left").setWidth(34)
         plot.setToolTip(help)
         plot.setTitle(title, size="9pt")
         return plot, plot.plot([], [], symbol="o", symbolSize=4)

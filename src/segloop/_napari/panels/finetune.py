@@ -74,7 +74,10 @@ class FinetunePanel(QWidget):
             "one image are chosen in Segment ▸ Channels.",
         )
         self.uses = TextLabel("hint")
-        self.uses.setToolTip("Only reviewed regions are used; some are kept out of training, to score the model.")
+        self.uses.setToolTip(
+            "Only what is reviewed is used. It is cut into blocks of about 128 pixels, or more where objects are "
+            "large; some blocks are kept out of training, to score the model."
+        )
         self.missing = TextLabel("warning")
         self.interrupted = TextLabel("warning")
         self.resume = button("Resume", "Go on where the training ended, to the same model as without the interruption.")
@@ -92,6 +95,9 @@ class FinetunePanel(QWidget):
         self._plots.hide()
         self._building: Iterator[None] | None = None
         self.result = TextLabel("good")
+        self.details = TextLabel("hint")
+        self.details_fold = Fold("Details", "The scores with their errors, and what would help.")
+        self.details_fold.add(self.details)
         self.keep = button("Use it anyway", "Save the new model although it did not get better.")
         self.discard = button("Discard it", "Forget the new model. The old one is unchanged.")
         self.pictures: Any = None
@@ -119,9 +125,11 @@ class FinetunePanel(QWidget):
         for widget in (self.reason, self.progress, self.result):
             layout.addWidget(widget)
         layout.addLayout(_side_by_side(self.keep, self.discard))
+        layout.addWidget(self.details_fold)
         layout.addWidget(self._plots)
         layout.addWidget(self.learning_fold)
         self.learning_fold.hide()
+        self.show_verdict("")
         self.show_choice(False)
         self.show_interrupted("")
         self.show_last("")
@@ -188,6 +196,13 @@ class FinetunePanel(QWidget):
         if self.form is None:
             raise RuntimeError("the settings' form is not there yet")
         return self.form.value(minutes=self.minutes.value())
+
+    def show_verdict(self, line: str, role: str = "", details: str = "") -> None:
+        """Show how a training ended: one line, and what unfolds below it; "" shows nothing."""
+        self.result.show_text(line, role)
+        self.details.show_text(details)
+        self.details_fold.setVisible(bool(details))
+        self.details_fold.collapse(animate=False)
 
     def show_choice(self, visible: bool) -> None:
         """Ask whether a model that did not get better is to be kept."""

@@ -17,7 +17,8 @@ CORRECTED = (111, 207, 127)
 FOUND = (255, 140, 66)
 BOTH = (255, 255, 255)
 GAP = 4
-COLUMNS = 2
+COLUMNS = 3
+"""So many pictures at most are side by side."""
 LARGEST = 220
 """Screen pixels."""
 

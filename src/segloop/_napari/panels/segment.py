@@ -103,6 +103,11 @@ class SegmentPanel(QWidget):
         if self.form is not None:
             self.single_objects.setVisible(possible)
 
+    def show_usual_score(self, score: str) -> None:
+        """Say what score the model itself asks of an object; "" where it has none."""
+        if self.form is not None:
+            self.form.show_automatic("score", score)
+
     def show_channels(self, channels: int, rgb: bool, current: int) -> None:
         """Offer the channels of the image; hidden if there is one only, or if they are colours."""
         self.channel_field.setVisible(channels > 1 and not rgb)

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segloop._napari import training_words as words
-from segloop._napari import work
+from segloop._napari import training_work
+from segloop._napari.docking import show_models
 from segloop._napari.jobs import Job
 from segloop._napari.panels.finetune import FinetunePanel
 from segloop._napari.steps.material import MaterialStep
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.step import Step, guarded, timer
+from segloop._napari.steps.verdict import VerdictStep
+from segloop._napari.work import Events
 from segloop.errors import FileError, ModelError, SegloopError, TrainingError
 from segloop.events import (
     CrossValidating,
@@ -30,7 +33,7 @@ from segloop.events import (
 from segloop.store import ModelInfo
 
 if TYPE_CHECKING:
-    from segloop.train.finetune import FinetuneResult, FinetuneSettings
+    from segloop.train.finetune import FinetuneSettings
     from segloop.trainings import TrainingFolder
 
 BETWEEN_PLOTS = 30
@@ -44,12 +47,13 @@ class FinetuneStep(Step):
         super().__init__(*args)
         self.panel, self.review = panel, review
         self.material = MaterialStep(panel, review, self.session, self.viewer, self.watch, self)
-        self.material.said.connect(self.said)
+        self.verdict = VerdictStep(panel, self.material, self.session, self.viewer, self.watch, self)
+        for step in (self.material, self.verdict):
+            step.said.connect(self.said)
         self._has_looked = False
         self._adding: Job | None = None
         self.job: Job | None = None
         self._stop = threading.Event()
-        self._undecided: work.Finetuned | None = None
         self._notices: list[str] = []
         self._is_news = True
         self._interrupted: TrainingFolder | None = None
@@ -57,8 +61,6 @@ class FinetuneStep(Step):
         self._next_plot = timer(self, BETWEEN_PLOTS, self.prepare_plots)
         panel.start_requested.connect(self.start)
         panel.stop_requested.connect(self.stop)
-        panel.keep_requested.connect(self.keep)
-        panel.discard_requested.connect(self.discard)
         panel.resume_requested.connect(self.resume)
         panel.forget_requested.connect(self.forget)
         panel.last_requested.connect(self.show_last)
@@ -154,18 +156,18 @@ class FinetuneStep(Step):
         name, folder = self.material.new_name(), self.material.folder
         if folder is None:
             raise FileError("there is no training set to learn from; add a corrected image to it first")
-        self.discard()
+        self.verdict.discard()
         self.say(f"Fine-tuning {base.name}. You can go on working.")
         self._is_news = True
-        self._begin(name, settings, partial(work.finetune_model, base.path, folder, name, settings))
+        self._begin(name, settings, partial(training_work.finetune_model, base.path, folder, name, settings))
 
-    def _begin(self, name: str, settings: FinetuneSettings, training: Callable[..., work.Events]) -> None:
+    def _begin(self, name: str, settings: FinetuneSettings, training: Callable[..., Events]) -> None:
         """Begin to follow a training; ``training`` is given what tells whether it is to stop."""
         self._stop = threading.Event()
         self._notices = []
         self._settings = settings
         self._clock = words.EpochClock(settings.epochs, settings.minutes * 60)
-        self.panel.result.show_text("")
+        self.panel.show_verdict("")
         self.panel.reason.show_text("")
         self.panel.show_interrupted("")
         self.panel.show_last("")
@@ -228,7 +230,7 @@ class FinetuneStep(Step):
     def resume(self) -> None:
         """Go on with the training that was interrupted."""
         if self._interrupted is not None and self.job is None:
-            self.discard()
+            self.verdict.discard()
             self._follow(self._interrupted)
 
     @guarded
@@ -248,7 +250,7 @@ class FinetuneStep(Step):
         self._is_news = not training.is_settled
         if self._is_news:
             self.say(f"Training {order.name}. You can go on working.")
-        self._begin(order.name, order.settings, partial(work.follow_training, training))
+        self._begin(order.name, order.settings, partial(training_work.follow_training, training))
 
     def _base_of(self, path: Path) -> str:
         """The name of the model of which ``path`` is a version."""
@@ -257,10 +259,7 @@ class FinetuneStep(Step):
     @guarded
     def show_versions(self) -> None:
         """Open the dock with the versions of all models."""
-        around, _ = self.viewer.window.add_plugin_dock_widget("napari-segloop", "Models", tabify=True)
-        # it may be there already, behind another one
-        around.show()
-        around.raise_()
+        show_models(self.viewer, self.panel)
 
     def stop(self) -> None:
         """End the training after its current step; what is trained is kept."""
@@ -272,9 +271,8 @@ class FinetuneStep(Step):
                 self._clock.start()
                 self._show_progress()
                 if self._is_news:
-                    regions = f"{train} region{'s' * (train != 1)}"
                     kept_out = f"; {held} kept out to score the model" if held else ""
-                    self.say(f"Learning from {regions}{kept_out}. You can go on working.")
+                    self.say(f"Learning from {words.count(train, 'block')}{kept_out}. You can go on working.")
             case CrossValidating(fold=fold, folds=folds):
                 self._clock.stop()
                 self.panel.progress.advance(fold, folds + 1, f"Cross-validating, {fold} of {folds}")
@@ -314,82 +312,8 @@ class FinetuneStep(Step):
         self.panel.progress.advance(self._clock.epoch, self._clock.epochs, text)
 
     @guarded
-    def _on_done(self, finetuned: work.Finetuned) -> None:
-        result = finetuned.result
-        scores = words.scores(result)
-        if finetuned.folder is None and finetuned.training is not None and finetuned.training.is_settled:
-            self._show_decided(finetuned)
-        elif finetuned.folder is not None:
-            self._show_verdict(result)
-            self._take(finetuned)
-        else:
-            self._undecided = finetuned
-            self.panel.result.show_text(
-                f"Not better. {scores}. {self.material.base_name} stays in use. {words.remedy(result)}",
-                "warning",
-            )
-            self.panel.show_choice(True)
-            self.say("The new model did not get better; it is not in use.", "warning")
-        notices = [*dict.fromkeys([*self._notices, *result.notices])]
-        if notices:
-            self.panel.reason.show_text("\n".join(n[:1].upper() + n[1:] for n in notices), "warning")
-
-    def _show_verdict(self, result: FinetuneResult, more: str = "") -> None:
-        from segloop.train.own_domain import rehearsal_share
-
-        verdict, role = words.verdict(result, self._settings.epochs)
-        share = rehearsal_share(self._settings.rehearsal, result.model.spec)
-        parts = [verdict, f"{words.scores(result)}.", words.forgetting(result, share), more]
-        self.panel.result.show_text(" ".join(part for part in parts if part), role)
-
-    def _show_decided(self, finetuned: work.Finetuned) -> None:
-        """Show again how a training ended whose result was taken or refused."""
-        if finetuned.result.improved and self.session.find_model(finetuned.name) is not None:
-            self._show_verdict(finetuned.result, f"Saved as {finetuned.name}.")
-            self.material.go_on_from(finetuned.name)
-        else:
-            self.panel.result.show_text(f"{words.scores(finetuned.result)}. This was decided before.", "hint")
-
-    def _take(self, finetuned: work.Finetuned) -> None:
-        """Make a saved model the one that Run uses."""
-        folder = finetuned.folder
-        self.session.reload_models()
-        self.session.choose_model(finetuned.name)
-        # the next round goes on from here
-        self.material.go_on_from(finetuned.name)
-        version = folder.name if folder is not None else ""
-        info = self.session.find_model(finetuned.name)
-        if info is not None and version != str(info.version):
-            # another program saved one at the same time: the name means the newer one
-            self.say(
-                f"Saved as {finetuned.name}, version {version}, but version {info.version} is in use, which was saved "
-                "elsewhere meanwhile. The dock Models (… beside Start from) puts yours into use.",
-                "warning",
-            )
-            return
-        self.say(f"Saved as {finetuned.name}, version {version}, and chosen. Press Run in Segment.", "good")
-
-    @guarded
-    def keep(self) -> None:
-        """Save the model that did not get better, and use it."""
-        if self._undecided is not None:
-            self.panel.show_choice(False)
-            self.begin("SegLoop", partial(work.save_finetuned, self._undecided), self._on_kept)
-            self._undecided = None
-
-    @guarded
-    def _on_kept(self, finetuned: work.Finetuned) -> None:
-        self.panel.result.show_text(f"Taken although it is not better. {words.scores(finetuned.result)}.", "hint")
-        self._take(finetuned)
-
-    @guarded
-    def discard(self) -> None:
-        """Forget the model that did not get better."""
-        if self._undecided is not None and self._undecided.training is not None:
-            self._undecided.training.settle()
-        self._undecided = None
-        self.panel.show_choice(False)
-        self.panel.result.show_text("")
+    def _on_done(self, finetuned: training_work.Finetuned) -> None:
+        self.verdict.tell(finetuned, self._settings, self._notices)
 
     def fail(self, error: Exception) -> None:
         """Tell the user of an error, beside the button too."""
@@ -413,7 +337,7 @@ class FinetuneStep(Step):
         self.job = None
         self.panel.show_running(False)
         self.material.unlock()
-        if self._undecided is None:
+        if not self.verdict.is_open:
             self.offer_to_resume()
 
 

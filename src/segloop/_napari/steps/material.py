@@ -9,21 +9,25 @@ from typing import Any
 from qtpy.QtCore import Signal
 
 from segloop._napari import training_words as words
-from segloop._napari import work
+from segloop._napari import training_work as work
 from segloop._napari.jobs import Job
 from segloop._napari.offered_sets import OfferedSets
 from segloop._napari.panels.finetune import FinetunePanel
 from segloop._napari.session import is_training_set, task_of
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.step import Step, guarded, timer
-from segloop.errors import ModelError
+from segloop.errors import ImageError, LabelsError, ModelError
 from segloop.store import ModelInfo, check_name
+
+MOST_FORESEEN = 1 << 24
+"""Up to so many pixels of open layers are counted before they are put into the training set: they have to be copied."""
 
 
 class MaterialStep(Step):
     """Joins the choices of the Fine-tune panel to the session; ``review`` knows what is reviewed in the open layers.
 
-    While a training is under way, it is locked: nothing is chosen or counted anew.
+    While a training is under way, it is locked: nothing is chosen or counted anew. What is reviewed in open layers
+    counts already while somebody looks at the panel.
     """
 
     base_shown = Signal()
@@ -31,8 +35,9 @@ class MaterialStep(Step):
     def __init__(self, panel: FinetunePanel, review: ReviewStep, *args: Any) -> None:
         super().__init__(*args)
         self.panel, self.review = panel, review
-        self._locked = self._held = False
+        self._locked = self._held = self._is_seen = self._foresees = False
         self._count: Job | None = None
+        self._is_counted = False
         self._base = ""
         self._named = False
         self._plan: work.Plan | None = None
@@ -56,6 +61,12 @@ class MaterialStep(Step):
             self.panel.form.changed.connect(self._allow)
             self.panel.form.changed.connect(self._settings_changed.start)
         self._show_base()
+
+    def look(self, is_seen: bool) -> None:
+        """Take note whether somebody looks at the panel; what changed meanwhile is counted when she does."""
+        self._is_seen = is_seen
+        if is_seen and self.panel.source.items() and not self._locked:
+            self._summarize()
 
     def lock(self) -> None:
         """Take note that a training is under way."""
@@ -135,8 +146,12 @@ class MaterialStep(Step):
     def _on_reviewed(self) -> None:
         if self.panel.source.items() and not self._sets.knows(self._opened_sets()):
             self.count()
-        else:
-            self._allow()
+            return
+        if self._is_seen and not self._locked:
+            self._plan, self._is_counted = None, False
+            self._settings_changed.start()
+        self._foresees = False
+        self._allow()
 
     def choose(self, base: str, folder: Path) -> None:
         """Choose a model to start from and a training set, which must be one of the session's, as a person would.
@@ -197,23 +212,50 @@ class MaterialStep(Step):
     def _summarize(self) -> None:
         if self._count is not None:
             self._count.cancel()
-        self._plan, self._count = None, None
+        self._plan, self._count, self._is_counted = None, None, False
         form = self.panel.form
+        coming = self._coming() if self._is_seen else None
+        self._foresees = coming is not None
         folder = self._made_folder()
+        if folder is None and coming:
+            folder = self.review.set_for(coming[0].correction)
         if folder is not None and self.base is not None and form is not None and not form.reason:
-            plan = partial(work.plan_training, self.base, folder, self.panel.settings())
+            plan = partial(work.plan_training, self.base, folder, self.panel.settings(), coming or ())
             self._count = Job("SegLoop", plan, self)
             self._count.done.connect(self._on_counted)
             self._count.failed.connect(self._on_count_failed)
             self._count.start()
         self._allow()
 
+    def _coming(self) -> list[work.Coming] | None:
+        """What a press puts into the training set first; None where that is too much to be copied just to be counted.
+
+        Also where it cannot be put there, which is told when it is tried, or goes into several sets.
+        """
+        layers = self.open_layers()
+        if self._held:
+            # it has just been put there
+            return []
+        if sum(layer.data.size for layer in layers) > MOST_FORESEEN:
+            return None
+        if self.folder is None and len(self._opened_sets()) > 1:
+            return None
+        try:
+            return [
+                work.Coming(
+                    self.review.correction(layer, self.session.origins[layer].image()), self.review.extent(layer)
+                )
+                for layer in layers
+            ]
+        except (ImageError, LabelsError):
+            return None
+
     def _on_counted(self, plan: work.Plan | None) -> None:
-        self._plan = plan
+        self._plan, self._is_counted = plan, True
         self._allow()
 
     def _on_count_failed(self, error: Exception) -> None:
-        self._plan = None
+        self._plan, self._is_counted = None, True
         self._allow()
         self.panel.reason.show_text(str(error), "reason")
 
@@ -225,11 +267,15 @@ class MaterialStep(Step):
         plan, opened = self._plan, self.open_layers()
         passed = [each.text for each in self.review.passed_over(self.folder) if self._can_learn_from(each.layer)]
         missing = "\n".join([*passed, *(() if plan is None else plan.uses.missing)])
-        counting = plan is None and self._made_folder() is not None
-        renewed = [layer for layer in opened if self.review.was_added(layer, self.folder)]
-        added = [self.review.extent(layer) for layer in opened if layer not in renewed]
-        text = words.material(plan, self.panel.minutes.value(), added, [self.review.extent(n) for n in renewed])
-        self.panel.show_uses("Counting …" if counting else text, missing)
+        counting = not self._is_counted and (self._count is not None or self._made_folder() is not None)
+        uncounted = [] if self._foresees else [self.review.extent(layer) for layer in opened]
+        text = words.material(plan, self.panel.minutes.value(), uncounted)
+        if counting:
+            text = "Counting …"
+        elif plan is None and self._is_counted:
+            # why not is said below
+            text = ""
+        self.panel.show_uses(text, missing)
         anything = bool(opened) or (plan is not None and plan.uses.images > 0)
         ready = self.panel.form is not None and anything and not (self._locked or self._held)
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")

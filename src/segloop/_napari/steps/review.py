@@ -36,7 +36,6 @@ class ReviewStep(Step):
         self.panel = panel
         self.job: Job | None = None
         self._ready = False
-        self._added: weakref.WeakKeyDictionary[napari.layers.Labels, set[Path]] = weakref.WeakKeyDictionary()
         self._redrawn = timer(self, 150, self._show_share)
         panel.whole_toggled.connect(self._on_whole)
         panel.plane_requested.connect(self.add_plane)
@@ -259,10 +258,6 @@ class ReviewStep(Step):
             return f"{name} (all of it)"
         return f"{name} ({count(len(regions.data), 'region')})"
 
-    def was_added(self, layer: napari.layers.Labels, folder: Path | None) -> bool:
-        """Whether what was reviewed of a layer went into a training set since the dock was opened."""
-        return folder in self._added.get(layer, ())
-
     def passed_over(self, folder: Path | None) -> list[PassedOver]:
         """List the other ones, which do not count."""
         return self._open_reviewed(folder)[1]
@@ -294,13 +289,12 @@ class ReviewStep(Step):
         corrections = []
         for layer in layers:
             origin = self.session.origins[layer]
-            correction = self._correction(layer, origin.image())
+            correction = self.correction(layer, origin.image())
             corrections.append((self.set_for(correction), correction))
             self.session.saving.emit(layer)
 
         def added(_: Any) -> None:
-            for layer, (into, _) in zip(layers, corrections):
-                self._added.setdefault(layer, set()).add(into)
+            for layer in layers:
                 self.session.saved.emit(layer)
             for task, into in dict.fromkeys((correction.task, into) for into, correction in corrections):
                 self.session.note_added(task, into)
@@ -308,7 +302,14 @@ class ReviewStep(Step):
 
         return self.begin("SegLoop", partial(work.add_corrections, corrections), added)
 
-    def _correction(self, layer: napari.layers.Labels, image_layer: napari.layers.Image | None) -> work.Correction:
+    def correction(self, layer: napari.layers.Labels, image_layer: napari.layers.Image | None) -> work.Correction:
+        """Copy what a training set is to have of labels and their image.
+
+        Raises
+        ------
+        ImageError, LabelsError
+            If labels do not lie on their image, nothing is reviewed, or a region was drawn across planes.
+        """
         if image_layer is None:
             raise ImageError("choose the image that the labels belong to")
         self.session.bring_up_to_date(layer)
@@ -342,7 +343,7 @@ class ReviewStep(Step):
             return
         self.panel.reason.show_text("")
         try:
-            correction = self._correction(self.labels, self.panel.image.current())
+            correction = self.correction(self.labels, self.panel.image.current())
         except (ImageError, LabelsError) as error:
             self.panel.reason.show_text(str(error))
             return
@@ -368,7 +369,6 @@ class ReviewStep(Step):
         super().fail(error)
 
     def _on_added(self, folder: Path, layer: napari.layers.Labels, task: str, entry: Any) -> None:
-        self._added.setdefault(layer, set()).add(folder)
         self.session.saved.emit(layer)
         self.session.note_reviewed(layer)
         self.say(

@@ -62,7 +62,7 @@ class SegmentStep(Step):
 
         self.panel.build_form(SegmentSettings)
         self.panel.form.changed.connect(self._on_settings)
-        self._allow_single_objects()
+        self._fit_to_model()
         is_unasked = self.image in self._unasked
         for layer in list(self._unasked):
             self.session.set_axes(layer, _guess(layer, ask_file=True))
@@ -111,15 +111,17 @@ class SegmentStep(Step):
         info = self.session.find_model(self.session.model)
         self.panel.model_field.show_reason("")
         self.panel.model_text.show_text(describe_model(info) if info else "")
-        self._allow_single_objects()
+        self._fit_to_model()
         if self.image is None:
             self._allow()
         else:
             self._check()
 
-    def _allow_single_objects(self) -> None:
-        """Let classes be parted into objects where the model has a border class; others find objects anyway."""
+    def _fit_to_model(self) -> None:
+        """Let classes be parted into objects where the model has a border class; say the score that objects need."""
         info = self.session.find_model(self.session.model)
+        has_scores = info is not None and info.task == "instance"
+        self.panel.show_usual_score(f"{info.score:.2f}" if info is not None and has_scores else "")
         self.panel.show_single_objects(info is not None and info.parts_objects)
 
     def _on_axes(self, text: str) -> None:
