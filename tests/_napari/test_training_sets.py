@@ -104,6 +104,44 @@ def test_labels_from_elsewhere_and_corrections_of_a_model_share_a_set(dock, erro
     assert errors == []
 
 
+def test_objects_of_two_models_go_into_one_set_only_if_she_says_so(dock, errors, qtbot, blobs):
+    dock.session.choose_model("nuclei-maskrcnn")
+    viewer, session = dock._viewer, dock.session
+    images = [viewer.add_image(np.roll(blobs, 9 * n, 0), name=f"image {n}") for n in range(3)]
+    objects(dock, images[0], "nuclei", ("nucleus",), "nuclei-maskrcnn")
+    add(dock, qtbot)
+    usual = session.training_folder("instance")
+    objects(dock, images[1], "cells", ("object",), "objects-maskrcnn")
+    dock.correct.whole.click()
+    own = usual.with_name("my-corrections-object")
+    assert dock.correct.folder_text.text() == f"Training set: {own.name} (empty)"
+    assert (
+        "What is open goes into 2 training sets, and a training learns from one: my-corrections-object and "
+        "my-corrections. To learn both kinds of objects as one, choose the same set for both: Correct ▸ Training set."
+    ) in dock.finetune.missing.text()
+    qtbot.mouseClick(dock.correct.add, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.review_step.job is None, timeout=PATIENCE)
+    assert (TrainingSet(usual).classes, TrainingSet(own).classes) == (("nucleus",), ("object",))
+    # she says that they are the same
+    objects(dock, images[2], "more cells", ("object",), "objects-maskrcnn")
+    dock.correct.folder_chosen.emit(usual)
+    assert dock.correct.reason.text() == ""
+    add(dock, qtbot)
+    assert len(TrainingSet(usual)) == 2 and TrainingSet(usual).classes == ("nucleus",)
+    assert "training sets" not in dock.finetune.missing.text() and errors == []
+
+
+def test_a_set_of_a_model_that_knows_no_kind_takes_no_kind_by_itself(dock, blobs):
+    session = dock.session
+    usual = session.training_folder("instance")
+    TrainingSet(usual).add(Image(blobs, "YX"), (blobs > 100).astype(np.uint8), model="objects-maskrcnn@1")
+    assert session.training_folder("instance", ("object",)) == usual
+    assert session.training_folder("instance", ("nucleus",)).name == "my-corrections-nucleus"
+    assert session.training_folder("instance", ()) == usual
+    session.choose_training_folder("instance", usual)
+    assert session.training_folder("instance", ("nucleus",)) == usual
+
+
 def test_of_two_drafts_of_an_image_the_one_reviewed_last_counts(dock, errors, qtbot, blobs):
     image = dock._viewer.add_image(blobs, name="blobs")
     found = objects(dock, image, "found", ("nucleus",), "nuclei-maskrcnn")

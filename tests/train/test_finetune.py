@@ -216,6 +216,18 @@ def test_object_classes(tmp_path: Path) -> None:
     assert result.model.spec.classes == ("round", "large") and math.isnan(result.before)
 
 
+def test_one_class_of_objects_is_called_as_in_the_training_set(tmp_path: Path) -> None:
+    image, labels = scene(0)
+    for names, told in ((("worm",), ("worm",)), (("object",), ("cell",))):
+        training_set = TrainingSet(tmp_path / names[0], Task.INSTANCE, names)
+        training_set.add(Image(image, "YX"), labels)
+        base = maskrcnn()
+        result = finetune(base, training_set, QUICK)
+        # the last layer was kept: the model is scored against the old one
+        assert result.model.spec.classes == told and not math.isnan(result.before)
+        assert base.spec.classes == ("cell",)
+
+
 def test_tasks_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds classes, but 'base' learns single objects; give every object"):
         finetune(maskrcnn(), classes(tmp_path / "a"), QUICK)

@@ -8,10 +8,8 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter
 
+from segloop._napari.session import UNNAMED
 from segloop.store import ModelInfo
-
-# what ``io.notes`` calls objects of which nobody said a class; the file formats take too long to import for one word
-UNNAMED = ("object",)
 
 
 class Chooser(QComboBox):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SET = "my-corrections"
 
+UNNAMED = ("object",)
+"""Classes of objects that nobody named, as ``io.notes`` and ``corrections`` have it, and of models of no kind."""
+
 TRAINING_SET_FILE = "training_set.json"
 """``segloop.corrections`` says so too, but importing it takes long, and the dock is to open at once."""
 
@@ -104,8 +107,9 @@ class Session:
         self._folders: dict[str, Path] = {}
         # training sets by task that something was put into since the dock was opened
         self.filled_sets: dict[str, dict[Path, None]] = {}
-        # whether a set, by what its file was when it was read, can hold labels of a task, classes and channels
-        self._holding: dict[tuple[Path, int, int, str, tuple[str, ...], int], bool] = {}
+        # whether a set, by what its file was when it was read, can hold labels of a task, classes and channels, and
+        # whether a person chose it
+        self._holding: dict[tuple[Path, int, int, str, tuple[str, ...], int, bool], bool] = {}
         self.axes: weakref.WeakKeyDictionary[Image, str] = weakref.WeakKeyDictionary()
         # of an image layer, those that a person chose to be seen with it as the channels of one image
         self.stacks: weakref.WeakKeyDictionary[Image, Stack] = weakref.WeakKeyDictionary()
@@ -171,9 +175,10 @@ class Session:
         """Folder of the training set for a task; one for each, since a set holds either objects or classes.
 
         A set holds one choice of classes: where it holds others than ``classes``, it is the usual one if that fits,
-        else one named after them. Labels from elsewhere, which name no classes, fit into any. Images of several
-        ``channels`` that are no colours are not put among others: no model could learn both. Without classes and
-        channels, it is the one that was chosen last, whatever it holds.
+        else one named after them. Labels from elsewhere, which name no classes, fit into any. "object" is a class like
+        others where a model named it so, unless a person chose the set: then it may lie beside any one class. Images
+        of several ``channels`` that are no colours are not put among others: no model could learn both. Without classes
+        and channels, it is the one that was chosen last, whatever it holds.
         """
         sets = store.home() / "training_sets"
         usual = sets / (DEFAULT_SET if task == "instance" else f"{DEFAULT_SET}-classes")
@@ -191,7 +196,9 @@ class Session:
             folders = [*filter(is_training_set, folders), usual.with_name(usual.name + suffix)]
         elif not words:
             own = usual.with_name(f"{usual.name}-1-channel")
-        return next((folder for folder in folders if self._can_hold(folder, task, classes, channels)), own)
+        by_hand = self._folders.get(task)
+        fitting = (folder for folder in folders if self._can_hold(folder, task, classes, channels, folder == by_hand))
+        return next(fitting, own)
 
     def choose_training_folder(self, task: str, folder: Path) -> None:
         """Use another folder for the training set of a task."""
@@ -203,13 +210,16 @@ class Session:
         self.filled_sets.setdefault(task, {})[folder] = None
         self.training_set_changed.emit()
 
-    def _can_hold(self, folder: Path, task: str, classes: tuple[str, ...], channels: int) -> bool:
-        """Whether a folder is free for a training set of these classes and channels, or holds one."""
+    def _can_hold(self, folder: Path, task: str, classes: tuple[str, ...], channels: int, by_hand: bool) -> bool:
+        """Whether a folder is free for a training set of these classes and channels, or holds one.
+
+        If nobody chose it for them, objects of the class "object" that a model found are not put among others.
+        """
         try:
             stat = (folder / TRAINING_SET_FILE).stat()
         except OSError:
             return True
-        known = (folder, stat.st_mtime_ns, stat.st_size, task, classes, channels)
+        known = (folder, stat.st_mtime_ns, stat.st_size, task, classes, channels, by_hand)
         if known not in self._holding:
             from segloop.corrections import TrainingSet
 
@@ -217,6 +227,9 @@ class Session:
                 training_set = TrainingSet(folder)
                 counts = {dict(zip(entry.axes, entry.shape)).get("C", 1) for entry in training_set.entries}
                 agrees = not classes or training_set.can_hold(task, classes)
+                if agrees and classes and classes != training_set.classes and not by_hand:
+                    # one of both is "object": nobody named it only if no model did
+                    agrees = classes != UNNAMED and not any(entry.model for entry in training_set.entries)
                 self._holding[known] = agrees and counts <= {channels}
             except SegloopError:
                 # what is wrong with it is said where it is read

@@ -36,6 +36,7 @@ from segloop.train.material import (
     is_comparable,
     label_translation,
     learned_size,
+    names_to_take,
     read_set,
     typical_size,
 )
@@ -239,7 +240,8 @@ def finetune_events(
         student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper, schedule
     )
     spec = result.model.spec
-    result.model.spec = replace(spec, training={**spec.training, "parent_sha256": weights_digest(model)})
+    training = {**spec.training, "parent_sha256": weights_digest(model)}
+    result.model.spec = replace(spec, classes=names_to_take(spec, training_set), training=training)
     return result
 
 

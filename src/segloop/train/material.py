@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from segloop.corrections import Entry, TrainingSet
+from segloop.corrections.training_set import UNNAMED
 from segloop.errors import ModelError
 from segloop.image import Image
 from segloop.labels import Task, border_classes, diameters
@@ -51,7 +52,7 @@ def classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, .
                 f"the training set holds classes, but {spec.name!r} learns single objects; "
                 "give every object a number of its own, or choose a semantic model"
             )
-        # a set of one class that nobody named is of the model's class
+        # whatever one class is called, what the last layer knows of it can stay
         return spec.classes if len(training_set.classes) == len(spec.classes) == 1 else training_set.classes
     if training_set.task is Task.INSTANCE:
         if spec.border_class is None and len(spec.classes) != 2:
@@ -63,6 +64,15 @@ def classes_to_learn(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, .
     # two classes that nobody named are the model's two; otherwise the names say whether the last layer can stay
     unnamed = training_set.classes == ("background", "foreground") and len(spec.classes) == 2
     return spec.classes if unnamed else training_set.classes
+
+
+def names_to_take(spec: ModelSpec, training_set: TrainingSet) -> tuple[str, ...]:
+    """What the classes of a model that learned from the set are called.
+
+    One class of objects is called as in the set, if somebody named it there: the last layer stays, the name need not.
+    """
+    alike = spec.task is Task.INSTANCE and len(training_set.classes) == len(spec.classes) == 1
+    return training_set.classes if alike and training_set.classes != UNNAMED else spec.classes
 
 
 def is_comparable(spec: ModelSpec, training_set: TrainingSet) -> bool:

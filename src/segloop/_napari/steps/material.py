@@ -13,7 +13,7 @@ from segloop._napari import training_work as work
 from segloop._napari.jobs import Job
 from segloop._napari.offered_sets import OfferedSets
 from segloop._napari.panels.finetune import FinetunePanel
-from segloop._napari.session import is_training_set, task_of
+from segloop._napari.session import UNNAMED, is_training_set, task_of
 from segloop._napari.steps.review import ReviewStep
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, LabelsError, ModelError
@@ -266,7 +266,7 @@ class MaterialStep(Step):
             self.panel.show_channels(self.review.most_channels(), self.session.learns_all_channels)
         plan, opened = self._plan, self.open_layers()
         passed = [each.text for each in self.review.passed_over(self.folder) if self._can_learn_from(each.layer)]
-        missing = "\n".join([*passed, *(() if plan is None else plan.uses.missing)])
+        missing = "\n".join([*passed, *self._apart(), *(() if plan is None else plan.uses.missing)])
         counting = not self._is_counted and (self._count is not None or self._made_folder() is not None)
         uncounted = [] if self._foresees else [self.review.extent(layer) for layer in opened]
         text = words.material(plan, self.panel.minutes.value(), uncounted)
@@ -280,6 +280,18 @@ class MaterialStep(Step):
         ready = self.panel.form is not None and anything and not (self._locked or self._held)
         problem = self.panel.name_field.reason or (self.panel.form.reason if self.panel.form is not None else "")
         self.panel.start.setEnabled(bool(ready and self.base is not None and not problem))
+
+    def _apart(self) -> list[str]:
+        """Say so where what is open goes into several training sets, and how to learn all of it at once."""
+        if self._locked or len(sets := self._opened_sets()) < 2:
+            return []
+        layers = [layer for layer in self.review.open_reviewed(None) if self._can_learn_from(layer)]
+        classes = {self.session.origins[layer].classes for layer in layers}
+        names = " and ".join(folder.name for folder in sets)
+        told = f"What is open goes into {len(sets)} training sets, and a training learns from one: {names}."
+        if UNNAMED in classes and all(len(own) <= 1 for own in classes) and len(classes) == 2:
+            told += " To learn both kinds of objects as one, choose the same set for both: Correct ▸ Training set."
+        return [told]
 
     def open_layers(self) -> list[Any]:
         """The open layers that would be added to the training set: those from whose labels the model can learn."""
