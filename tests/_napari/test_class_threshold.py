@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtWidgets import QApplication
 
+from segloop._napari import features
 from segloop._napari.live_strip_layer import LiveStripLayer
 from segloop._napari.writers import write_labels
 from segloop.samples import load_sample
@@ -297,7 +299,7 @@ def test_files_hold_all_of_it_and_the_threshold(time_lapse, qtbot, errors, monke
     else:
         dock.session.wholly_reviewed.add(layer)
         image = dock.session.origins[layer].image()
-        assert np.array_equal(dock.review_step._correction(layer, image).labels.reshape(whole.shape), whole)
+        assert np.array_equal(dock.review_step.correction(layer, image).labels.reshape(whole.shape), whole)
         return
     assert np.array_equal(np.squeeze(tifffile.imread(path)), whole)
     (provenance,) = (json.loads(file.read_text()) for file in tmp_path.glob("*.json"))
@@ -356,3 +358,70 @@ def test_a_small_layer_is_exported_with_its_threshold(segmented, qtbot, errors, 
     layer = dock.correct_step.labels
     dock.session.bring_up_to_date(layer)
     assert dock.session.origins[layer].provenance["thresholds"]["class"] < 0.1 and errors == []
+
+
+@pytest.mark.gui
+def test_what_a_person_painted_meanwhile_is_told_from_what_the_threshold_drew(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, first, _whole = move_and_stop(dock, qtbot, monkeypatch)
+    untouched = lambda: dock.session.origins[layer].untouched  # noqa: E731
+    settle(qtbot, dock)
+    assert untouched() == features.checksum(layer.data)
+    put_back(qtbot, dock)
+    settle(qtbot, dock)
+    assert untouched() == features.checksum(first) == features.checksum(layer.data)
+    # in a strip that was drawn and not told yet
+    qtbot.keyClick(dock.class_threshold.threshold, Qt.Key.Key_Home)
+    assert dock.class_threshold_step.live._drawn
+    spot = tuple(np.argwhere((layer.data[2] == 1) & (first[2] == 0))[:5].T)
+    layer.data_setitem((np.full(len(spot[0]), 2), *spot), 2)
+    settle(qtbot, dock)
+    assert len(spot[0]) and untouched() != features.checksum(layer.data)
+    layer.undo()
+    put_back(qtbot, dock)
+    settle(qtbot, dock)
+    assert np.array_equal(layer.data, first) and untouched() == features.checksum(first) and errors == []
+
+
+@pytest.mark.gui
+def test_no_second_copy_of_the_layer_is_kept(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    live, kept, told = dock.class_threshold_step.live, [], np.zeros(whole.shape, bool)
+    most = 2 * 20 * 128 * layer.data.itemsize
+    monkeypatch.setattr("segloop._napari.live_strip_layer.MOST_UNTOLD", most)
+
+    def note(where, blocks):
+        kept.append(sum(strip.nbytes for strip in live._drawn.values()))
+        for block in blocks:
+            told[block.box] = True
+
+    dock.session.redrawn.connect(note)
+    settle(qtbot, dock)
+    for key in (Qt.Key.Key_End, Qt.Key.Key_Home):
+        # moved on before all was told
+        qtbot.keyClick(dock.class_threshold.threshold, key)
+    settle(qtbot, dock)
+    assert np.array_equal(layer.data, whole) and told[first != whole].all()
+    assert max(kept) <= most < first.nbytes / 2 and errors == []
+
+
+@pytest.mark.gui
+def test_a_person_who_waits_sees_what_for(time_lapse, qtbot, errors, monkeypatch):
+    dock = time_lapse
+    layer, _first, whole = move_and_stop(dock, qtbot, monkeypatch)
+    monkeypatch.setattr("segloop._napari.steps.classes.TELLING", 0)
+    painted = []
+
+    class Watch(QObject):
+        def eventFilter(self, label, event):
+            if event.type() == QEvent.Type.Paint:
+                painted.append((label.text(), QApplication.overrideCursor() is not None))
+            return False
+
+    watch = Watch()
+    dock.status.installEventFilter(watch)
+    dock.session.bring_up_to_date(layer)
+    assert np.array_equal(layer.data, whole) and QApplication.overrideCursor() is None
+    assert any("The threshold is drawn to its end first: " in text and busy for text, busy in painted)
+    assert "drawn to its end" not in dock.status.text() and errors == []

@@ -136,6 +136,14 @@ class Dock(Docked):
         """Show what happened last."""
         self.status.show_text(text, role)
 
+    def show_waiting(self, text: str) -> None:
+        """Show at once what the person waits for, though nothing else is painted meanwhile."""
+        self.status.show_text(text, "hint")
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()
+        self.status.repaint()
+
     def apply_theme(self, theme: str) -> None:
         """Take on the colours of a napari theme."""
         self.setStyleSheet(style_sheet(theme))

@@ -5,7 +5,6 @@ pandas is imported when it is needed: the dock is to open at once.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -46,6 +45,9 @@ _KINDS = {
 
 COLUMNS = ("index", "label", "class", "score", "area", "origin", "reviewed")
 """napari looks a label up in "index"; "label" is the name that every other program uses."""
+
+CHECKSUMS = 2**64
+"""How many different checksums there are; they are added modulo this."""
 
 CLASS_COLORS = ("#3fb7ff", "#ffb000", "#e5484d", "#46c46a", "#b57bee", "#ff7ac6", "#a5b8c7", "#d6d64a")
 """Told apart by people with any colour vision as far as eight colours can be."""
@@ -166,7 +168,16 @@ def to_objects(features: pd.DataFrame) -> pd.DataFrame | None:
 
 def checksum(labels: np.ndarray) -> int:
     """A number that changes when any pixel changes; tells whether a person touched a result."""
-    return zlib.crc32(np.ascontiguousarray(labels).data)
+    from segloop.checksum import checksum as weighed
+
+    return weighed(labels)
+
+
+def changed(number: int, box: tuple[slice, ...], before: np.ndarray, after: np.ndarray) -> int:
+    """The checksum of labels of which a box, that held ``before``, holds ``after``; ``number`` is what it was."""
+    from segloop.checksum import changed as weighed
+
+    return weighed(number, box, before, after)
 
 
 def extent(mask: np.ndarray) -> tuple[slice, ...]:

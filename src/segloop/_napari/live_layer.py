@@ -55,6 +55,7 @@ class LiveLayer:
         self._before: dict[tuple[int, ...], tuple[Area, np.ndarray]] = {}
         self._reviewed: np.ndarray | None = None
         self._vouched: set[int] = set()
+        self._change = 0
         layer.events.paint.connect(self._on_paint)
 
     def close(self) -> None:
@@ -142,11 +143,6 @@ class LiveLayer:
         changed = block[part] if self.place.rows_first else block[part].T
         self.layer.data[self.place.block(area.plane, rows, columns)] = changed
 
-    @property
-    def before(self) -> np.ndarray | None:
-        """None: of what moves change, only the blocks concerned are copied."""
-        return None
-
     def rest(self) -> None:
         """Nothing is packed away: candidates take little memory as they are."""
 
@@ -158,9 +154,15 @@ class LiveLayer:
             if (before != after).any():
                 both = (shaped(part, self.place, area) for part in (before, after))
                 done.append(Redrawn(box_of(self.place, area), *both))
+                self._change = features.changed(self._change, done[-1].box, done[-1].before, done[-1].after)
         self._before.clear()
         self._update_table()
         return tuple(done)
+
+    def take_change(self) -> int:
+        """What was told since this was last asked adds to the checksum of the layer, modulo 2**64."""
+        change, self._change = self._change, 0
+        return change
 
     def shown(self, area_of: Callable[[int], int]) -> int:
         """How many of the candidates are shown; ``area_of`` gives the pixels of a number in the layer now."""

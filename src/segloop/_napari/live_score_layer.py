@@ -1,78 +1,22 @@
-"""A Labels layer whose scores are kept: what the layers of classes and of parted objects have in common."""
+"""A Labels layer small enough to follow thresholds at once: what those of classes and of parted objects share."""
 
 from __future__ import annotations
-
-import weakref
-from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from napari.layers import Labels
 
-from segloop._napari.painted import Painted
+from segloop._napari import features
 from segloop._napari.redrawn import Redrawn
+from segloop._napari.scored_layer import Live, ScoredLayer
 
 
-class Resting(Protocol):
-    """Follows thresholds from scores that it unpacks while they move."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the label image."""
-        ...
-
-    def rest(self) -> None:
-        """Let go of what only moves need."""
-        ...
-
-
-Live = TypeVar("Live", bound=Resting)
-
-
-class LiveScoreLayer(Generic[Live]):
-    """Joins a layer to the scores that it was made from.
-
-    What thresholds draw is no edit: it is not in the layer's undo history, which stays a person's own. Moving a
-    threshold back is its undo.
-
-    Parameters
-    ----------
-    layer : Labels
-        In memory. Not kept alive.
-    live : LiveClasses or LiveParts
-        Of the layer's data as they are now.
-    """
+class LiveScoreLayer(ScoredLayer[Live]):
+    """Draws all of a layer at each move of a threshold."""
 
     def __init__(self, layer: Labels, live: Live) -> None:
-        self._layer = weakref.ref(layer)
-        self.live = live
-        self._shape = tuple(layer.data.shape)
-        self._painted = Painted(layer)
+        super().__init__(layer, live)
         self._before: np.ndarray | None = None
-
-    def close(self) -> None:
-        """Let go of the layer."""
-        self._painted.close()
-
-    @property
-    def layer(self) -> Labels:
-        """The layer."""
-        layer = self._layer()
-        if layer is None:
-            raise ReferenceError("the layer of these scores is gone")
-        return layer
-
-    @property
-    def fits(self) -> bool:
-        """Whether the layer still has the shape that its scores are for."""
-        layer = self._layer()
-        if layer is None or not isinstance(layer.data, np.ndarray) or not layer.data.flags.c_contiguous:
-            return False
-        return layer.data.shape == self._shape
-
-    @property
-    def before(self) -> np.ndarray | None:
-        """The layer's data from before the sliders moved; None while they rest."""
-        return self._before
+        self._change = 0
 
     @property
     def cleared(self) -> np.ndarray | None:
@@ -91,11 +35,13 @@ class LiveScoreLayer(Generic[Live]):
             box = (slice(int(rows[0]), int(rows[-1]) + 1), *(slice(0, n) for n in data.shape[1:]))
             self.update_table()
             drawn = (Redrawn(box, before[box], data[box].copy()),)
+            self._change = features.changed(self._change, box, drawn[0].before, drawn[0].after)
         return drawn
 
-    def rest(self) -> None:
-        """Pack the scores away until a slider moves again."""
-        self.live.rest()
+    def take_change(self) -> int:
+        """What was told since this was last asked adds to the checksum of the layer, modulo 2**64."""
+        change, self._change = self._change, 0
+        return change
 
     def update_table(self) -> None:
         """Have the table of the layer follow its pixels."""

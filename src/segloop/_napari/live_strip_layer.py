@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from typing import TYPE_CHECKING
 
 import napari
@@ -14,15 +13,19 @@ from segloop._napari import features
 from segloop._napari.areas import box_of, read, shaped
 from segloop._napari.history import key_of, staged_item, undo_items
 from segloop._napari.layers import Placement, plane_on_screen
-from segloop._napari.painted import Painted
 from segloop._napari.redrawn import Redrawn
+from segloop._napari.scored_layer import ScoredLayer
 
 if TYPE_CHECKING:
     from segloop.catalog import Area
     from segloop.live_strips import LiveStrips
 
 
-class LiveStripLayer:
+MOST_UNTOLD = 1 << 26
+"""Bytes of strips as they were before: so many are kept until others are told of them."""
+
+
+class LiveStripLayer(ScoredLayer["LiveStrips"]):
     """Joins a large layer of classes to the scores that it was made from.
 
     As for ``LiveClassLayer``, what a threshold draws is no edit; but it is drawn by :meth:`advance`, a while at a time,
@@ -38,47 +41,25 @@ class LiveStripLayer:
     """
 
     def __init__(self, layer: Labels, live: LiveStrips, place: Placement) -> None:
-        self._layer = weakref.ref(layer)
-        self.live, self.place = live, place
-        self.start = live.threshold
-        self._shape = tuple(layer.data.shape)
-        self._painted = Painted(layer)
+        super().__init__(layer, live)
+        self.place, self.start = place, live.threshold
         self._edits: tuple[tuple[int, int], ...] = ()
         self._staged = 0
         self._held: tuple[np.ndarray, ...] = ()
         self._reviewed: np.ndarray | None = None
         self._drawn: dict[int, np.ndarray] = {}
         self._gained = np.zeros(0, np.int64)
-
-    def close(self) -> None:
-        """Let go of the layer."""
-        self._painted.close()
-
-    @property
-    def layer(self) -> Labels:
-        """The layer."""
-        layer = self._layer()
-        if layer is None:
-            raise ReferenceError("the layer of these scores is gone")
-        return layer
-
-    @property
-    def fits(self) -> bool:
-        """Whether the layer still has the shape that its scores are for."""
-        layer = self._layer()
-        if layer is None or not isinstance(layer.data, np.ndarray) or not layer.data.flags.c_contiguous:
-            return False
-        return layer.data.shape == self._shape
-
-    @property
-    def before(self) -> np.ndarray | None:
-        """None: of what moves change, only the strips concerned are copied."""
-        return None
+        self._change = 0
 
     @property
     def is_done(self) -> bool:
         """Whether the threshold acts on the whole layer, and all that it drew was told."""
         return not self.live.is_due and not self._drawn
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much was drawn as may be before some of it is told."""
+        return sum(strip.nbytes for strip in self._drawn.values()) >= MOST_UNTOLD
 
     @property
     def done(self) -> float:
@@ -106,7 +87,7 @@ class LiveStripLayer:
         self.live.move(threshold)
 
     def advance(self, viewer: napari.Viewer, seconds: float) -> None:
-        """Draw for about so long, the strips nearest the middle of the screen first."""
+        """Draw for about so long, or until it is full, but one strip at least; those nearest to what is seen first."""
         until = time.monotonic() + seconds
         layer = self.layer
         # one may paint meanwhile
@@ -118,7 +99,7 @@ class LiveStripLayer:
         plain, anything = self._is_plain(viewer), False
         for number in self.live.due(shown, int(rows.mean())):
             anything |= self._draw(number, shown if plain else -1)
-            if time.monotonic() > until:
+            if time.monotonic() > until or self.is_full:
                 break
         if anything and not plain:
             layer.refresh(extent=False, thumbnail=False, highlight=False)
@@ -148,9 +129,10 @@ class LiveStripLayer:
             self.layer.features = features.with_rows(self.layer.features, rows)
         return ()
 
-    def rest(self) -> None:
-        """Pack the scores away until the slider moves again."""
-        self.live.rest()
+    def take_change(self) -> int:
+        """What was drawn since this was last asked adds to the checksum of the layer, modulo 2**64."""
+        change, self._change = self._change, 0
+        return change
 
     def _look(self) -> None:
         self._edits, self._staged = self._edits_now()
@@ -176,11 +158,16 @@ class LiveStripLayer:
         if box is None:
             return False
         self._drawn.setdefault(number, before)
+        rows, columns = (
+            slice(own.start + side.start, own.start + side.stop) for own, side in zip((area.rows, area.columns), box)
+        )
+        part = type(area)(area.plane, rows, columns)
+        now, then = (shaped(values[box], self.place, part) for values in (data, before))
+        self._change = features.changed(self._change, box_of(self.place, part), then, now)
         counts = (np.bincount(part[box].ravel(), minlength=len(self._gained)) for part in (data, before))
         self._gained = _sum(self._gained, *(sign * count for sign, count in zip((1, -1), counts)))
         if area.plane == shown and self.layer.visible:
-            offset = tuple(own.start + side.start for own, side in zip((area.rows, area.columns), box))
-            self.layer.events.labels_update(data=data[box], offset=offset)
+            self.layer.events.labels_update(data=data[box], offset=(rows.start, columns.start))
         return True
 
     def _is_plain(self, viewer: napari.Viewer) -> bool:

@@ -67,6 +67,7 @@ class SegloopDock(Dock):
         self.correct_step = CorrectStep(self.correct, *given)
         self.threshold_step = ThresholdStep(self.thresholds, *given)
         self.class_threshold_step = ClassThresholdStep(self.class_threshold, *given)
+        self.class_threshold_step.waiting.connect(self.show_waiting)
         self.part_threshold_step = PartThresholdStep(self.part_thresholds, *given)
         self.kept_step = KeptStep(self.without_thresholds, *given)
         self.adding_step = AddingStep(self.candidate_tools, self.correct.labels.current, *given)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import napari.layers
 import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QApplication
 
 from segloop._napari.history import is_being_painted
 from segloop._napari.live_class_layer import LiveClassLayer
@@ -21,8 +24,14 @@ AT_ONCE, A_WHILE = 0.03, 0.02
 """Seconds for which a large layer is drawn at a move of the slider, and at a time after it."""
 
 
+TELLING = 0.25
+"""Seconds, while a person waits, until she is told again how far it is."""
+
+
 class ClassThresholdStep(LiveStep[LiveClassLayer | LiveStripLayer]):
     """Joins the slider of the class threshold to the viewer."""
+
+    waiting = Signal(str)
 
     def __init__(self, panel: ClassThresholdPanel, *args: Any) -> None:
         super().__init__(panel, args[0].live_classes, *args)
@@ -82,6 +91,9 @@ class ClassThresholdStep(LiveStep[LiveClassLayer | LiveStripLayer]):
         else:
             self._follow(live)
             live.move(threshold)
+            if live.is_full:
+                # room for what is on screen
+                self._tell(live, 0)
             self._step(live, AT_ONCE)
             self._going_on.start(0)
         self._count(live)
@@ -112,8 +124,20 @@ class ClassThresholdStep(LiveStep[LiveClassLayer | LiveStripLayer]):
             self._complete()
 
     def _complete(self) -> None:
-        while self._rest_of_it is not None:
-            self._step(self._rest_of_it, A_WHILE)
+        """Draw and tell all that is left, while the person waits and sees how far it is."""
+        begun = told = time.monotonic()
+        try:
+            while (live := self._rest_of_it) is not None:
+                self._step(live, A_WHILE)
+                if time.monotonic() - told > TELLING and self._rest_of_it is not None:
+                    if told == begun:
+                        QApplication.setOverrideCursor(Qt.CursorShape.WaitCursor)
+                    told = time.monotonic()
+                    self.waiting.emit(f"The threshold is drawn to its end first: {live.done:.0%} …")
+        finally:
+            if told != begun:
+                QApplication.restoreOverrideCursor()
+                self.say("")
 
     @guarded
     def _go_on(self) -> None:
@@ -139,12 +163,10 @@ class ClassThresholdStep(LiveStep[LiveClassLayer | LiveStripLayer]):
         try:
             if not live.fits or live.layer not in self.watch or self._joined.get(live.layer) is not live:
                 self._let_go()
-            elif live.live.is_due:
+            elif live.live.is_due and not live.is_full:
                 live.advance(self.viewer, seconds)
             elif not live.is_done:
-                drawn = live.tell()
-                if drawn is not None:
-                    self.session.redrawn.emit(live.layer, (drawn,))
+                self._tell(live, seconds)
             else:
                 self._rest_of_it = None
                 self.settle(live)
@@ -153,6 +175,14 @@ class ClassThresholdStep(LiveStep[LiveClassLayer | LiveStripLayer]):
         except Exception:
             self._let_go()
             raise
+
+    def _tell(self, live: LiveStripLayer, seconds: float) -> None:
+        """Tell others of what was drawn for about so long, of a strip at least."""
+        until = time.monotonic() + seconds
+        while (drawn := live.tell()) is not None:
+            self.session.redrawn.emit(live.layer, (drawn,))
+            if time.monotonic() > until:
+                break
 
     def _let_go(self) -> None:
         self._rest_of_it, self._moving = None, False

@@ -38,13 +38,12 @@ class Joined(Protocol):
         """Let nothing change where a person looked everything through: bool, the shape of the layer's data."""
         ...
 
-    @property
-    def before(self) -> np.ndarray | None:
-        """A copy of the layer's data from before the sliders moved, if there is one."""
-        ...
-
     def settle(self) -> tuple[Redrawn, ...]:
         """What was drawn since the last time; the layer's table is brought up to date."""
+        ...
+
+    def take_change(self) -> int:
+        """What was drawn since this was last asked adds to the checksum of the layer, modulo 2**64."""
         ...
 
     def rest(self) -> None:
@@ -73,7 +72,7 @@ class LiveStep(Step, Generic[Kind]):
         self._panel, self._joined = panel, joined
         self._layer: napari.layers.Labels | None = None
         self._looked_at: napari.layers.Labels | None = None
-        self._ours = self._moving = False
+        self._moving = False
         self._settled = timer(self, SETTLED, self._settle)
         self._rested = timer(self, RESTED, self._rest)
         self.session.followers.append(self.bring_up_to_date)
@@ -141,13 +140,7 @@ class LiveStep(Step, Generic[Kind]):
             live.keep_reviewed(np.ones(layer.data.shape, bool))
         else:
             live.keep_reviewed(region_mask(regions, layer.data.shape) if regions is not None else None)
-        if live.before is None:
-            self._ours = self._is_ours(layer, layer.data)
         self._moving = True
-
-    def _is_ours(self, layer: napari.layers.Labels, data: Any) -> bool:
-        """Whether these are the layer's data as the model, or thresholds, drew them."""
-        return features.checksum(np.asarray(data)) == self.session.origins[layer].untouched
 
     def finish(self) -> None:
         """Bring what follows the pixels up to date now; called before they are used."""
@@ -178,18 +171,13 @@ class LiveStep(Step, Generic[Kind]):
         """Have everything follow the pixels of a layer whose thresholds rest."""
         self._moving = False
         layer = live.layer
-        if live.before is not None:
-            # it takes too long to be done while a slider moves
-            self._ours = self._is_ours(layer, live.before)
         drawn = live.settle()
         self._rested.start()
         origin = self.session.origins[layer]
         provenance = {**origin.provenance, "thresholds": self.chosen(live)}
-        changes: dict[str, Any] = {"provenance": provenance}
-        if self._ours:
-            # what thresholds draw is the model's as much as what the run drew
-            changes["untouched"] = features.checksum(np.asarray(layer.data))
-        self.session.update_origin(layer, **changes)
+        # what thresholds draw is the model's as much as what the run drew; what a person did still makes the difference
+        untouched = (origin.untouched + live.take_change()) % features.CHECKSUMS
+        self.session.update_origin(layer, provenance=provenance, untouched=untouched)
         layer.metadata["segloop"] = provenance
         if drawn:
             self.session.redrawn.emit(layer, drawn)
