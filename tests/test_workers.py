@@ -44,6 +44,20 @@ def test_each_worker_has_one_core_and_everyone_else_as_before(threads: int) -> N
         assert pool.submit(torch.get_num_threads).result() == threads
 
 
+def test_workers_may_have_several_cores_each(threads: int) -> None:
+    torch.set_num_threads(4)
+    workers = Workers(2, cores=2)
+    meet = threading.Barrier(2)
+
+    def look() -> int:
+        meet.wait()
+        return torch.get_num_threads()
+
+    assert [future.result() for future in [workers.submit(look) for _ in range(2)]] == [2, 2]
+    workers.close()
+    assert torch.get_num_threads() == 4
+
+
 def test_one_worker_is_the_caller() -> None:
     workers = Workers(1)
     assert workers.submit(threading.current_thread).result() is threading.current_thread()

@@ -18,19 +18,21 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """Runs functions in ``count`` threads of one core each; with a count of 1, at once and in the caller's thread.
+    """Runs functions in ``count`` threads of some cores each; with a count of 1, at once and in the caller's thread.
 
     Parameters
     ----------
     count : int
+    cores : int
+        Of each thread, unless there is only one.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, cores: int = 1) -> None:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
         if count > 1:
             self._pool = ThreadPoolExecutor(count, "segloop-tile")
-            self._start()
+            self._start(cores)
 
     @property
     def ahead(self) -> int:
@@ -53,19 +55,19 @@ class Workers:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self) -> None:
+    def _start(self, cores: int) -> None:
         assert self._pool is not None
         threads = torch.get_num_threads()
         together = threading.Barrier(self.count)
 
-        def take_one_core() -> None:
+        def take_cores() -> None:
             # only when all are here: else one thread would do for two
             together.wait()
             # a thread's first question makes torch give it the number for all; only then can it have its own
             torch.get_num_threads()
-            torch.set_num_threads(1)
+            torch.set_num_threads(cores)
 
-        for started in [self._pool.submit(take_one_core) for _ in range(self.count)]:
+        for started in [self._pool.submit(take_cores) for _ in range(self.count)]:
             started.result()
         # torch keeps the number also for threads to come, which are not ours
         torch.set_num_threads(threads)

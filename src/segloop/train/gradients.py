@@ -38,7 +38,7 @@ class Gradients:
         self._parameters = [p for p in model.module.parameters() if p.requires_grad]
         count = min(batch, torch.get_num_threads()) if model.device.type == "cpu" else 1
         self._separable = model if apart and count > 1 and isinstance(model, Separable) else None
-        self._workers = Workers(count if self._separable else 1)
+        self._workers = Workers(count, torch.get_num_threads() // count) if self._separable else Workers(1)
 
     def compute(self, examples: Sequence[Example], step: int, meanwhile: Callable[[], object]) -> float:
         """Leave the gradients in the parameters and return the loss; if that is not finite there are none.
