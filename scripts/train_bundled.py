@@ -10,7 +10,6 @@ each epoch; started again, training goes on from it. At the end the model's fold
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Mapping
@@ -20,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from nuclei_data import FOLDS, draw_weights, read_training_part, training_images
+from nuclei_data import draw_weights, read_training_part, training_images
+from training_run import run_parser, train, write
 
-from segloop.events import EpochDone
 from segloop.labels import border_classes
 from segloop.models.device import Device
 from segloop.models.protocol import ModelSpec
 from segloop.models.registry import get_family
 from segloop.normalize import Normalization
-from segloop.store import load_model, write_model
+from segloop.store import load_model
 from segloop.train.augment import Augmentation
 from segloop.train.data import CropSource
 from segloop.train.fit import Fit, FitSettings
@@ -59,18 +58,10 @@ def nuclei_spec(name: str, architecture: Mapping[str, Any]) -> ModelSpec:
 
 def main() -> None:
     """Train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = run_parser(__doc__)
     parser.add_argument("name", choices=["nuclei-unet", "nuclei-maskrcnn"])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--fold", type=int, choices=sorted(FOLDS), help="the fold that is held out")
     parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(epochs=100, steps=100, batch=16, learning_rate=1e-3)
     parser.add_argument("--architecture", type=json.loads, default={}, help="numbers other than the size's, as JSON")
     parser.add_argument("--start", type=Path, help="folder of a model whose weights are started from")
     parser.add_argument("--device", type=Device, default=Device.AUTO, help="auto, cpu, cuda or mps")
@@ -110,43 +101,16 @@ def main() -> None:
         workers=options.workers,
     )
     fit = Fit(model, source, settings)
-    checkpoint = options.run / "checkpoint.pt"
-    options.run.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        fit.load_state_dict(torch.load(checkpoint, map_location=model.device, weights_only=True))
-        print(f"going on after epoch {fit.epoch}", flush=True)
-    for event in fit.run():
-        if isinstance(event, EpochDone):
-            print(
-                f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} {event.seconds / 60:.1f} min",
-                flush=True,
-            )
-            torch.save(fit.state_dict(), checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
-    model.module.load_state_dict(fit.average)
-    model.spec = replace(
-        spec,
-        object_size=round(float(np.median(diameters)), 1),
-        training={
-            "data": "BBBC038 (Data Science Bowl 2018 stage 1), CC0-1.0",
-            "held_out": "the images in the repository" if options.fold is None else f"fold {options.fold}",
-            "images": len(images),
-            "objects": len(diameters),
-            "script": "scripts/train_bundled.py",
-            "epochs": fit.epoch,
-            "steps": fit.step,
-            "minutes": round(fit.seconds / 60, 1),
-            "batch": options.batch,
-            "crop": options.crop,
-            "learning_rate": options.learning_rate,
-            "device": device.type,
-            "after": {} if started is None else dict(started.spec.training),
-            "seed": options.seed,
-            "torch": torch.__version__,
-        },
-    )
-    write_model(model, options.run / "model")
-    print(f"wrote {options.run / 'model'}", flush=True)
+    train(fit, options.run, model.device)
+    facts = {
+        "data": "BBBC038 (Data Science Bowl 2018 stage 1), CC0-1.0",
+        "held_out": "the images in the repository" if options.fold is None else f"fold {options.fold}",
+        "images": len(images),
+        "objects": len(diameters),
+        "after": {} if started is None else dict(started.spec.training),
+    }
+    spec = replace(spec, object_size=round(float(np.median(diameters)), 1))
+    write(model, spec, fit, options, facts, Path(__file__))
 
 
 if __name__ == "__main__":

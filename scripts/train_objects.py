@@ -11,7 +11,6 @@ altogether, so that learning it can be measured (``benchmarks/transfer.py --mode
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -22,14 +21,14 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 import torch
-from nuclei_data import FOLDS, draw_weights, read_training_part, training_images
+from nuclei_data import draw_weights, read_training_part, training_images
 from train_bundled import AUGMENTATION
+from training_run import run_parser, train, write
 
-from segloop.events import EpochDone
 from segloop.image import Image
 from segloop.labels import diameters
 from segloop.models.protocol import ModelSpec
-from segloop.store import load_model, write_model
+from segloop.store import load_model
 from segloop.train.augment import Augmentation
 from segloop.train.data import CropSource, Example, TrainingImage
 from segloop.train.fit import Fit, FitSettings
@@ -84,18 +83,10 @@ def domain_source(pairs: Sequence[tuple[np.ndarray, np.ndarray]], spec: ModelSpe
 
 def main() -> None:
     """Train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = run_parser(__doc__)
     parser.add_argument("--start", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--fold", type=int, choices=sorted(FOLDS), help="the fold of nuclei that is held out")
     parser.add_argument("--without", action="append", default=[], choices=sorted(SHARES))
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(epochs=20, steps=50, batch=4, learning_rate=3e-4)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     model = load_model(options.start)
@@ -138,41 +129,17 @@ def main() -> None:
         seed=options.seed,
     )
     fit = Fit(model, Mixture(sources, shares), settings, clock=time.process_time)
-    checkpoint = options.run / "checkpoint.pt"
-    options.run.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        fit.load_state_dict(torch.load(checkpoint, weights_only=True))
-        print(f"going on after epoch {fit.epoch}", flush=True)
-    for event in fit.run():
-        if isinstance(event, EpochDone):
-            print(f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} {event.seconds / 60:.1f} min", flush=True)
-            torch.save(fit.state_dict(), checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+    train(fit, options.run, model.device)
     held_out = "the images in the repository" if options.fold is None else f"fold {options.fold} of the nuclei"
-    model.module.load_state_dict(fit.average)
-    model.spec = replace(
-        spec,
-        training={
-            "data": SOURCES,
-            "held_out": f"{held_out}, and what benchmarks/domains.py holds out",
-            "without": sorted(options.without),
-            "images": count,
-            "objects": sum(map(len, sizes)),
-            "script": "scripts/train_objects.py",
-            "epochs": fit.epoch,
-            "steps": fit.step,
-            "minutes": round(fit.seconds / 60, 1),
-            "batch": options.batch,
-            "crop": options.crop,
-            "learning_rate": options.learning_rate,
-            "device": "cpu",
-            "after": dict(started.training),
-            "seed": options.seed,
-            "torch": torch.__version__,
-        },
-    )
-    write_model(model, options.run / "model")
-    print(f"wrote {options.run / 'model'}", flush=True)
+    facts = {
+        "data": SOURCES,
+        "held_out": f"{held_out}, and what benchmarks/domains.py holds out",
+        "without": sorted(options.without),
+        "images": count,
+        "objects": sum(map(len, sizes)),
+        "after": dict(started.training),
+    }
+    write(model, spec, fit, options, facts, Path(__file__))
 
 
 if __name__ == "__main__":
