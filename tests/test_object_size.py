@@ -11,8 +11,11 @@ from skimage.transform import resize
 import segloop
 from segloop.image import Image
 from segloop.metrics import instance_scores
-from segloop.object_size import Measured, smallest_area, typical_diameter
+from segloop.object_size import LOST, Measured, look, smallest_area, typical_diameter
+from segloop.planning import network_image
 from segloop.samples import load_reference, load_sample
+from segloop.segmentation import make_plan
+from segloop.settings import AUTO
 
 
 def reduced(factor: float) -> tuple[Image, np.ndarray]:
@@ -95,6 +98,33 @@ def test_pixels_without_details_are_reduced_for_classes() -> None:
 def test_details_are_not_given_away(name: str, noise: float) -> None:
     image, _ = twice_as_large(noise)
     assert not segloop.segment(segloop.load_model(name), image).notices
+
+
+def lost(image: Image) -> float:
+    """What reducing the image would lose, for a U-Net that sees all colours there are."""
+    model = segloop.load_model("nuclei-unet")
+    model.spec = replace(model.spec, normalization=replace(model.spec.normalization, one_colour=False))
+    own = network_image(image, model.spec, None)
+    at_own_scale = segloop.SegmentSettings(object_size=model.spec.object_size)
+    seen = look(model, own, make_plan(model, own, at_own_scale, AUTO, []))
+    assert seen is not None and seen.relative > 1.75
+    return seen.lost
+
+
+def test_what_is_lost_of_colours_is_lost_of_their_brightness() -> None:
+    grey, _ = twice_as_large(0.0)
+    pixels = np.asarray(grey.data).astype(float)
+    pixels *= 200 / pixels.max()
+    # noise that one channel has more of is what the others have less of: seen by none who looks at the brightness
+    noise = np.random.default_rng(0).normal(0, 0.1 * pixels.std(), (2, *pixels.shape))
+    channels = np.stack([noise[0], noise[1], -noise.sum(0)], -1)
+    of = {
+        name: lost(Image(np.rint((pixels[..., None] + 20 + own).clip(0, 255)).astype(np.uint8), "YXS"))
+        for name, own in (("plain", 0 * channels), ("tinted", channels), ("noisy", noise[0][..., None]))
+    }
+    assert of["plain"] == pytest.approx(lost(grey), abs=0.01) and of["plain"] < LOST
+    assert of["tinted"] == pytest.approx(of["plain"], abs=0.01)
+    assert of["noisy"] > of["plain"] + 0.03
 
 
 def test_half_of_what_is_found_in_the_scaled_window_must_be_sure() -> None:

@@ -74,25 +74,72 @@ def fitting_zoom(model: Segmenter, image: Image, plan: Plan) -> float:
         objects.
     """
     spec = model.spec
-    if spec.ndim != 2 or not spec.object_size or plan.is_blank:
+    seen = look(model, image, plan)
+    if seen is None:
         return 1.0
+    larger = LARGER if spec.task is Task.SEMANTIC else LARGE
+    if SMALL <= seen.relative <= LARGE and (seen.relative <= larger or seen.lost > LOST):
+        return 1.0
+    return seen.zoom if seen.scaled(model).is_sure else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A window of an image, and how large its objects are there.
+
+    Parameters
+    ----------
+    plan : Plan
+        At the model's own scale.
+    block : Image
+        The plane that it is in.
+    place : slices along Y and X
+        In network pixels.
+    relative : float
+        Typical diameter of what the model found in it, relative to its own object size.
+    """
+
+    plan: Plan
+    block: Image
+    place: tuple[slice, ...]
+    relative: float
+
+    @property
+    def zoom(self) -> float:
+        """What brings its objects to the model's size, in [1 / MOST, MOST]."""
+        return float(np.clip(1 / self.relative, 1 / MOST, MOST))
+
+    @property
+    def lost(self) -> float:
+        """What scaling it by ``zoom`` would lose of its contrast, in [0, 1]: see ``LOST``."""
+        return _lost(self.plan, self.block, self.place, self.zoom)
+
+    def scaled(self, model: Segmenter) -> Measured:
+        """What the model finds in it when it is scaled by ``zoom``."""
+        zoom = self.zoom
+        scaled = replace(self.plan, scaled=tuple(max(1, round(n * zoom)) for n in self.plan.scaled))
+        place = tuple(slice(*(round(n * zoom) for n in (side.start, side.stop))) for side in self.place)
+        return _measure(model, scaled, self.block, place)
+
+
+def look(model: Segmenter, image: Image, plan: Plan) -> Window | None:
+    """Measure objects in the liveliest window of an image; parameters are those of :func:`fitting_zoom`.
+
+    None where the model has no object size, or finds too few objects to tell.
+    """
+    spec = model.spec
+    if spec.ndim != 2 or not spec.object_size or plan.is_blank:
+        return None
     _, block = next(iter(image.blocks(2)))
     found = Measured.none()
-    window: tuple[slice, ...] = ()
+    place: tuple[slice, ...] = ()
     for smaller, side in itertools.pairwise((0, *WINDOWS)):
         if len(found.diameters) < FEWEST and max(plan.scaled) > smaller:
-            window = _liveliest(plan, block, side).outer
-            found = _measure(model, plan, block, window)
+            place = _liveliest(plan, block, side).outer
+            found = _measure(model, plan, block, place)
     if len(found.diameters) < FEWEST:
-        return 1.0
-    relative = typical_diameter(found.diameters) / spec.object_size
-    zoom = float(np.clip(1 / relative, 1 / MOST, MOST))
-    larger = LARGER if spec.task is Task.SEMANTIC else LARGE
-    if SMALL <= relative <= LARGE and (relative <= larger or _lost(plan, block, window, zoom) > LOST):
-        return 1.0
-    scaled = replace(plan, scaled=tuple(max(1, round(n * zoom)) for n in plan.scaled))
-    again = _measure(model, scaled, block, tuple(slice(*(round(n * zoom) for n in (s.start, s.stop))) for s in window))
-    return zoom if again.is_sure else 1.0
+        return None
+    return Window(plan, block, place, typical_diameter(found.diameters) / spec.object_size)
 
 
 @dataclass(frozen=True, eq=False)
