@@ -116,7 +116,7 @@ def test_two_versions_are_compared(qtbot: Any, models: ModelsDock) -> None:
     assert plain(rows["Gain"]) == ("+0.250 ± 0.020", "+0.290 ± 0.020")
     assert rows["Own images"] == ("0.689 → 0.600",) * 2
     assert rows["From"] == ("version 2", "version 1") and rows["Objects"] == ("57", "57")
-    assert rows["Regions"] == ("6 + 2 held out",) * 2 and rows["Epochs"] == ("30", "20")
+    assert rows["Blocks"] == ("6 + 2 held out",) * 2 and rows["Epochs"] == ("30", "20")
     # the labels of the training set changed in between
     assert "scored on different regions" in models.caution.text()
     assert len(models.curves.score.listDataItems()) == 2

@@ -79,7 +79,7 @@ def rows(versions: tuple[Version, ...], labels: frozenset[str]) -> list[Row]:
             "After less before, both on the same regions, with the standard error of the difference.",
         ),
         Row("Own images", tuple(_own(v) for v in versions), OWN_HELP),
-        Row("Regions", tuple(_regions(v) for v in versions), "Reviewed regions: to learn from, and kept out."),
+        Row("Blocks", tuple(_blocks(v) for v in versions), "Of what was reviewed: to learn from, and kept out."),
         Row("Objects", tuple(str(v.objects or "") for v in versions)),
         Row("Epochs", tuple(_count(v, "epochs") for v in versions)),
         Row("Device", tuple(str(v.training.get("device", "")) for v in versions)),
@@ -129,7 +129,7 @@ def _own(version: Version) -> str:
     return f"{before:.3f} → {after:.3f}" if math.isfinite(before) and math.isfinite(after) else ""
 
 
-def _regions(version: Version) -> str:
+def _blocks(version: Version) -> str:
     train, held_out = (version.training.get(f"{kind}_regions") for kind in ("train", "held_out"))
     return f"{train} + {held_out} held out" if isinstance(train, int) and isinstance(held_out, int) else ""
 
