@@ -85,7 +85,7 @@ def test_it_says_what_it_will_use(ready):
         "Classes: background, foreground. "
         "Trains for at most 42 s; how long all takes is known after the first time here."
     )
-    assert "One region only is held out" in ready.finetune.missing.text()
+    assert "One block only is held out" in ready.finetune.missing.text()
     assert ready.finetune.base.current() == "fresh"
 
 

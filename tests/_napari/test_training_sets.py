@@ -202,7 +202,7 @@ def test_what_is_open_counts_before_the_training_starts(dock, errors, qtbot, blo
     qtbot.waitUntil(lambda: "second" in told(dock), timeout=PATIENCE)
     assert told(dock).startswith("2 images, 2 objects. What is reviewed is cut into 2 blocks: 1 to learn from, 1 kept ")
     assert " Added at the start: second (1 region). " in told(dock) and "Changed" not in told(dock)
-    assert "One region only is held out" in dock.finetune.missing.text()
+    assert "One block only is held out" in dock.finetune.missing.text()
     # what was changed in one that is in the set is counted when she comes back
     dock.tabs.setCurrentIndex(1)
     found.data = np.where(blobs == 200, 2, found.data)

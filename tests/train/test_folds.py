@@ -120,7 +120,7 @@ def test_one_region_is_scored_and_all_of_it_learned(tmp_path: Path) -> None:
     assert same(result, unscored)
     plan = plan_finetuning(training_set, 2, 0, 0.25, 1)
     assert (plan.folds, plan.train_regions, plan.held_out_regions) == (2, 1, 0)
-    assert "One region only has objects" in plan.missing[0]
+    assert "One block only has objects" in plan.missing[0]
 
 
 def test_all_trainings_together_keep_to_the_minutes(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_copies_of_an_image_are_not_on_both_sides(tmp_path: Path) -> None:
     assert 2 * len(held_out) + len(train) == 6 and held_out
     assert not {r.entry.hashes["images"] for r in train} & {r.entry.hashes["images"] for r in held_out}
     plan = plan_finetuning(more, 2, 0, 0.25, 1)
-    assert plan.held_out_regions == 1 and any("One region only is held out" in what for what in plan.missing)
+    assert plan.held_out_regions == 1 and any("One block only is held out" in what for what in plan.missing)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -166,11 +166,11 @@ def _missing(
         missing.append("Nothing can be held out, so the new model cannot be scored: review a second region.")
     elif folds:
         missing.append(
-            "One region only has objects: it is scored by cross-validation, which takes up to a third of the time and "
+            "One block only has objects: it is scored by cross-validation, which takes up to a third of the time and "
             "says little. Review a second region."
         )
     elif len(judged) == 1:
-        missing.append("One region only is held out, so the score will be uncertain: review some more.")
+        missing.append("One block only is held out, so the score will be uncertain: review some more.")
     if any(is_known(region, learned) for region in judged):
         missing.append("The model learned before what is held out, so scores will be too high: review another region.")
     if training_set.task is Task.INSTANCE:
