@@ -2,9 +2,12 @@
 
     python benchmarks/seams.py [--json out.json]
     python benchmarks/seams.py --retakes
+    python benchmarks/seams.py --enlarged 3 --data DATA/nuclei_dsb2018 --model MODEL --fold 0
 
 The second counts tiles only, no model is run: how many come on top of the grid's for squares of several sizes that
-fill a plane of 8192 × 8192 pixels, tiles of 512.
+fill a plane of 8192 × 8192 pixels, with the tiles of ``nuclei-maskrcnn``. The third takes 12 fluorescence images, drawn
+by ``--seed``, of a fold that MODEL has not seen, enlarged so many times and not reduced; its columns are those below,
+counted over all of them, with the tiles of the grids and those that came on top.
 
 Labels from tiles of several sizes are compared with those of one tile that holds the whole image, on
 
@@ -22,23 +25,29 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
+import pandas as pd
 import torch
 
 import segloop
+from segloop.events import Event, SegmentStarted, TileDone
 from segloop.labels import bounding_boxes
 from segloop.matching import match
-from segloop.retakes import GridView, plan_retakes
+from segloop.retakes import TOUCH, GridView, best_depth, plan_retakes, retake_side
 from segloop.samples import load_sample
 from segloop.tiling import Tile, plan_tiles
 
 TILES = (256, 384, 512, 768)
 ENLARGED = 4
+MODALITY = "fluorescence_grayscale"
+LARGEST = 700
 ALONG = 0.4
 """An object ends along a border if this share of its side lies at it."""
 
@@ -53,9 +62,23 @@ def mosaic() -> segloop.Image:
 def enlarged() -> segloop.Image:
     """A quarter of the sample, enlarged bilinearly."""
     pixels = np.asarray(load_sample("fluorescence").data)
-    quarter = torch.from_numpy(pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2].astype(np.float32))
-    larger = torch.nn.functional.interpolate(quarter[None, None], scale_factor=ENLARGED, mode="bilinear")
+    return enlarge(pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2], ENLARGED)
+
+
+def enlarge(pixels: np.ndarray, factor: float) -> segloop.Image:
+    """Interpolate an image (Y, X) bilinearly."""
+    given = torch.from_numpy(pixels.astype(np.float32))
+    larger = torch.nn.functional.interpolate(given[None, None], scale_factor=factor, mode="bilinear")
     return segloop.Image(larger[0, 0].round().numpy().astype(pixels.dtype), "YX")
+
+
+def unseen(folder: Path, fold: int, factor: float, count: int, seed: int) -> Iterator[segloop.Image]:
+    """Fluorescence images of a fold, of at most ``LARGEST`` pixels a side, enlarged."""
+    index = pd.read_csv(folder / "index.csv")
+    fits = (index.modality == MODALITY) & (index.fold == fold) & (index.height <= LARGEST) & (index.width <= LARGEST)
+    names = index.id[fits].to_numpy()
+    for name in np.random.default_rng(seed).choice(names, min(count, len(names)), replace=False):
+        yield enlarge(iio.imread(next((folder / "images").glob(f"{name}.*"))), factor)
 
 
 def most_overlapped(labels: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,10 +157,56 @@ def measure(
     return rows
 
 
-def count_retakes(sides: Sequence[int] = (20, 50, 60, 70, 80, 100), length: int = 8192, tile: int = 512) -> None:
+def measure_unseen(model: Any, images: Iterator[segloop.Image]) -> list[dict[str, Any]]:
+    """Segment images with tiles of all sizes, their objects not brought to the model's size; sums over the images."""
+    sums: dict[int, Counter[str]] = {tile: Counter() for tile in TILES}
+    for image in images:
+        whole = -(-max(image.shape) // 32) * 32
+        base = segloop.SegmentSettings(object_size=model.spec.object_size, tile=whole)
+        reference = np.asarray(segloop.segment(model, image, base).labels.data)
+        for tile in (tile for tile in TILES if tile < whole):
+            events: list[Event] = []
+            labels = np.asarray(segloop.segment(model, image, replace(base, tile=tile), events.append).labels.data)
+            matching = match(reference, labels, 0.9)
+            grid = next(event.tiles for event in events if isinstance(event, SegmentStarted))
+            halo = min(model.spec.halo, tile // 4)
+            tiles = plan_tiles(image.shape, (tile,) * 2, (halo,) * 2, (model.divisor,) * 2)
+            found = compare(reference, labels, tiles)
+            sums[tile].update(
+                images=1,
+                same=len(matching.iou),
+                missed=len(matching.missed),
+                extra=len(matching.extra),
+                **{name: found[name] for name in ("objects", "split", "joined", "cut")},
+                tiles=grid,
+                further=sum(isinstance(event, TileDone) for event in events) - grid,
+            )
+    return [{"tile": tile, **counts} for tile, counts in sums.items() if counts]
+
+
+def unseen_line(row: dict[str, Any]) -> str:
+    """A row of the table of unseen images."""
+    share = row["same"] / max(1, row["same"] + max(row["missed"], row["extra"]))
+    shown = [row["tile"], row["images"], row["objects"], f"{share:.4f}"]
+    shown += [row[name] for name in ("missed", "extra", "split", "joined", "cut", "tiles", "further")]
+    return f"| {' | '.join(map(str, shown))} |"
+
+
+class Pieces:
+    """What a grid found that saw each box once, where it lies deepest."""
+
+    def __init__(self, boxes: np.ndarray, depth: np.ndarray) -> None:
+        self.boxes, self.depth, self.cut = boxes, depth, depth <= TOUCH
+        self.scores, self.sources = np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.int64)
+
+
+def count_retakes(sides: Sequence[int] = (20, 50, 60, 70, 80, 100), length: int = 8192) -> None:
     """Print the tiles of the grid, and those around objects that none of them sees well, for objects of each size."""
     shape = (length, length)
-    grid = plan_tiles(shape, (tile,) * 2, (64,) * 2, (32,) * 2)
+    spec = segloop.load_model("nuclei-maskrcnn").spec
+    grid = plan_tiles(shape, (spec.tile,) * 2, (spec.halo,) * 2, (32,) * 2)
+    around = (retake_side(spec.object_size, 32),) * 2
+    print(f"tiles of {grid[0].shape}, further ones of {around}\n")
     rng = np.random.default_rng(0)
     print("| side | objects | seen well by no tile | tiles of the grid | further tiles |\n|---|---|---|---|---|")
     for side in sides:
@@ -145,8 +214,9 @@ def count_retakes(sides: Sequence[int] = (20, 50, 60, 70, 80, 100), length: int 
         low = np.stack(np.meshgrid(corners, corners), axis=-1).reshape(-1, 2)
         low += rng.uniform(0, 0.4 * side, low.shape)
         boxes = np.concatenate([low, low + side * rng.uniform(0.8, 1.2, (len(low), 1))], axis=1).astype(np.float32)
-        view = GridView(np.arange(len(boxes)), boxes, np.ones(len(boxes), np.float32), grid, shape)
-        further = plan_retakes(view.boxes, view.depth, (tile, tile), 32, shape)
+        deepest = best_depth(grid, boxes, shape)
+        view = GridView(np.arange(len(boxes)), Pieces(boxes, deepest), grid, shape)
+        further = plan_retakes(view.boxes, view.depth, around, 32, shape)
         print(f"| {side} | {len(boxes)} | {len(view.boxes)} | {len(grid)} | {len(further)} |", flush=True)
 
 
@@ -164,9 +234,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--retakes", action="store_true", help="count further tiles for objects of several sizes")
+    parser.add_argument("--enlarged", type=float, help="take unseen images, enlarged so many times")
+    parser.add_argument("--data", type=Path, help="folder of the nuclei images, with index.csv")
+    parser.add_argument("--model", default="nuclei-maskrcnn", help="for unseen images: one that has not seen the fold")
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.retakes:
         count_retakes()
+        return
+    if options.enlarged:
+        if options.data is None:
+            parser.error("--enlarged needs --data")
+        images = unseen(options.data, options.fold, options.enlarged, options.images, options.seed)
+        rows = measure_unseen(segloop.load_model(options.model), images)
+        print("| tile | images | objects | same object | missed | extra | split | joined | cut | tiles | further |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
+        for row in rows:
+            print(unseen_line(row), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=2))
         return
     rows = []
     images = {"nuclei": mosaic(), "large": enlarged(), "large, not reduced": enlarged()}

@@ -242,6 +242,28 @@ def test_objects_at_seams_are_looked_at_again_and_come_out_the_same(cluster, tmp
     done = [event for event in events if isinstance(event, TileDone)]
     started = next(event for event in events if isinstance(event, SegmentStarted))
     assert len(done) > started.tiles and here == there
+    assert all(event.done < event.tiles for event in done[:-1]) and done[-1].done == done[-1].tiles
+    assert [event.at_seams for event in done] == [number >= started.tiles for number in range(len(done))]
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_network_that_has_learned_no_objects_asks_for_no_further_tiles(cluster, tmp_path, mosaic, learned):
+    torch.manual_seed(0)
+    family = get_family("maskrcnn")
+    spec = family.new_spec("untrained", ("cell",), 1, 2, "small")
+    # boxes about as large as the tiles
+    sides = ((32.0,), (64.0,), (96.0,), (128.0,))
+    boxes = dict(spec.architecture) | {"box_score": 0.0, "anchors": sides, "detections": 50}
+    write_model(
+        family.build(replace(spec, architecture=boxes, object_size=40.0 if learned else 0.0)), tmp_path / "untrained"
+    )
+    events: list[Event] = []
+    settings = replace(CPU, tile=128, score=0.0, **({"object_size": 40.0} if learned else {}))
+    image = as_zarr(tmp_path, mosaic[:300, :300])
+    here, there = both(cluster, tmp_path, image, str(tmp_path / "untrained"), settings, on_event=events.append)
+    started = next(event for event in events if isinstance(event, SegmentStarted))
+    done = sum(isinstance(event, TileDone) for event in events)
+    assert here == there and (done > started.tiles if learned else done == started.tiles)
 
 
 def _short_of_memory(side: int, error: Exception, module: str = "segloop.cluster.tasks") -> None:

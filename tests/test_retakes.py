@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from segloop.events import TileDone, drain
+from segloop import segmentation
+from segloop.events import SegmentStarted, TileDone, drain
+from segloop.image import Image
 from segloop.matching import match
 from segloop.models.protocol import Instances
+from segloop.models.registry import get_family
 from segloop.retakes import GridView, best_depth, depth_in, needed_depth, plan_retakes
 from segloop.seams import Joiner
 from segloop.segmentation import SegmentSettings, segment, segment_events
@@ -66,27 +70,81 @@ def test_an_object_at_a_seam_is_taken_from_the_tile_around_it() -> None:
     assert joined.scores[0] == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("answer", [(), ((200.0, 100.0, 230.0, 140.0, 0.9),)])
-def test_what_a_retake_does_not_find_is_not_lost(answer: tuple) -> None:
-    box = (230.0, 430.0, 400.0, 560.0)
+@pytest.mark.parametrize("answer", [(), ((10.0, 10.0, 40.0, 50.0, 0.9),)])
+@pytest.mark.parametrize(
+    ("box", "seen_well"), [((240.0, 430.0, 390.0, 560.0), True), ((170.0, 430.0, 450.0, 560.0), False)]
+)
+def test_what_a_retake_does_not_find_is_lost_only_where_it_sees_well(
+    box: tuple[float, ...], seen_well: bool, answer: tuple
+) -> None:
+    """A part of something that a tile cuts may look like an object; the whole of it need not."""
     joiner = Joiner(SHAPE, 0)
     for tile in GRID:
         joiner.add(tile, seen_by(tile, box, 0.9))
     (tile,) = joiner.retakes(32, 0.2)
+    whole = np.array([box], np.float32)
+    assert bool(depth_in(tile, whole, SHAPE)[0] >= needed_depth(whole)[0]) is seen_well
     joiner.add(tile, instances(*answer))
     joined = joiner.join()
-    assert len(np.unique(joined.objects)) == 1
-    around = (*joined.boxes[:, :2].min(axis=0), *joined.boxes[:, 2:].max(axis=0))
-    np.testing.assert_allclose(around, box)
+    assert len(np.unique(joined.objects)) == (0 if seen_well else 1)
+    if not seen_well:
+        around = (*joined.boxes[:, :2].min(axis=0), *joined.boxes[:, 2:].max(axis=0))
+        np.testing.assert_allclose(around, box)
 
 
-def test_objects_larger_than_a_tile_and_unsure_ones_are_not_asked_for() -> None:
-    for box, score in (((100.0, 100.0, 900.0, 300.0), 0.9), ((230.0, 430.0, 400.0, 560.0), 0.1)):
-        joiner = Joiner(SHAPE, 0)
-        for tile in GRID:
-            joiner.add(tile, seen_by(tile, box, score))
-        assert joiner.retakes(32, 0.2) == []
-        assert len(np.unique(joiner.join().objects)) == 1
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_one_tile_cuts_and_another_sees_well_is_there_only_if_that_one_finds_it(goes_on: bool) -> None:
+    first, second = sorted((tile for tile in GRID if tile.outer[0].start == 0), key=lambda t: t.outer[1].start)[:2]
+    end, shift = first.outer[1].stop, second.outer[1].start
+    piece = (end - 80.0, 100.0, float(end), 160.0, 0.9)
+    joiner = Joiner(SHAPE, 0)
+    joiner.add(first, instances(piece))
+    assert depth_in(second, np.array([piece[:4]], np.float32), SHAPE)[0] >= 40
+    # what is larger than a tile reaches to its borders
+    larger = (0.0, 90.0, float(second.outer[1].stop - shift), 170.0, 0.9)
+    joiner.add(second, instances(larger) if goes_on else instances())
+    joiner.retakes(32, 0.2)
+    assert len(np.unique(joiner.join().objects)) == (1 if goes_on else 0)
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "longest"),
+    [
+        ((100.0, 100.0, 900.0, 300.0), 0.9, np.inf),
+        ((230.0, 430.0, 400.0, 560.0), 0.1, np.inf),
+        ((230.0, 430.0, 400.0, 560.0), 0.9, 160.0),
+    ],
+    ids=["larger than a tile", "unsure", "larger than what the model knows"],
+)
+def test_what_is_not_worth_a_tile_is_not_asked_for(box: tuple[float, ...], score: float, longest: float) -> None:
+    joiner = Joiner(SHAPE, 0)
+    for tile in GRID:
+        joiner.add(tile, seen_by(tile, box, score))
+    assert joiner.retakes(32, 0.2, longest) == []
+    assert len(np.unique(joiner.join().objects)) == 1
+
+
+def test_a_network_that_has_learned_no_objects_asks_for_nothing() -> None:
+    """Its boxes have any size, and any score."""
+    spec = get_family("maskrcnn").new_spec("untrained", ("cell",), channels=1, ndim=2, size="resnet50")
+    spec = replace(spec, architecture=dict(spec.architecture) | {"proposals": 50, "detections": 20})
+    model = get_family("maskrcnn").build(spec)
+    image = Image(np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8), "YX")
+
+    def tiles(object_size: float) -> tuple[int, int]:
+        events: list = []
+        model.spec = replace(spec, object_size=object_size)
+        settings = SegmentSettings(tile=128, score=0.0)
+        if object_size:
+            settings = replace(settings, object_size=object_size)
+        segment(model, image, settings, events.append)
+        started = next(event for event in events if isinstance(event, SegmentStarted))
+        return started.tiles, sum(isinstance(event, TileDone) for event in events)
+
+    grid, done = tiles(0)
+    assert grid == done > 4
+    grid, done = tiles(40)
+    assert done > grid, "the boxes of this network would not ask for a tile in any case"
 
 
 def test_a_deep_but_unsure_guess_does_not_replace_an_object() -> None:
@@ -143,11 +201,18 @@ def test_retakes_are_as_large_as_what_fitted_in_memory() -> None:
 
 def test_only_objects_that_no_tile_sees_well_are_kept_for_retakes() -> None:
     boxes = np.array([[20, 20, 40, 40], [230, 430, 400, 560], [60, 60, 80, 80]], np.float32)
-    view = GridView(np.array([0, 1, -1]), boxes, np.full(3, 0.9, np.float32), GRID, SHAPE)
+    found = SimpleNamespace(
+        boxes=boxes,
+        scores=np.full(3, 0.9, np.float32),
+        sources=np.zeros(3, int),
+        depth=depth_in(GRID[0], boxes, SHAPE),
+        cut=np.array([False, True, False]),
+    )
+    view = GridView(np.array([0, 1, -1]), found, GRID, SHAPE)
     np.testing.assert_array_equal(view.boxes, boxes[1:2])
     np.testing.assert_array_equal(view.left(), [0, 1])
     (tile,) = plan_retakes(view.boxes, view.depth, (384, 384), 32, SHAPE)
-    taken = view.take(tile, boxes[1:2], np.full(1, 0.8, np.float32), np.ones(1, bool))
+    taken = view.take(tile, boxes[1:2], np.full(1, 0.8, np.float32))
     np.testing.assert_array_equal(taken, [0])
     np.testing.assert_array_equal(view.left(), [0])
 
@@ -175,6 +240,44 @@ def test_large_objects_do_not_depend_on_tiles(large: tuple) -> None:
     assert len(done) > 12 and done[-1].done == done[-1].tiles == len(done)
 
 
+def test_progress_knows_of_further_tiles(large: tuple) -> None:
+    image, model, settings, _ = large
+    events: list = []
+    segment(model, image, replace(settings, tile=512), events.append)
+    done = [event for event in events if isinstance(event, TileDone)]
+    grid, total = done[0].tiles, done[-1].tiles
+    # nowhere but at the end does it look as if all were done
+    assert all(event.done < event.tiles for event in done[:-1])
+    assert [event.at_seams for event in done] == [False] * grid + [True] * (total - grid)
+    half = done[grid // 2]
+    assert 0.5 * total <= half.tiles + half.expected <= 2 * total
+    assert all(event.expected == 0 for event in done[grid - 1 :])
+
+
+def test_memory_that_runs_short_at_a_retake_makes_it_smaller(large: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, model, settings, whole = large
+    predict, calls, sides = segmentation.predict_tiles, [], []
+
+    def limited(model: object, plan: object, block: object, tiles: list) -> object:
+        calls.append(tiles[0])
+        if len(calls) > 12:
+            sides.append(max(tiles[0].shape))
+            if sides[-1] > 300:
+                raise MemoryError
+        return predict(model, plan, block, tiles)
+
+    monkeypatch.setattr(segmentation, "predict_tiles", limited)
+    events: list = []
+    result = segment(model, image, replace(settings, tile=512), events.append)
+    started = next(event for event in events if isinstance(event, SegmentStarted))
+    assert started.tiles == 12, "the limit begins with the first retake"
+    assert max(sides) > 300 >= sides[-1]
+    assert result.complete and any("not enough memory for tiles of" in notice for notice in result.notices)
+    last = [event for event in events if isinstance(event, TileDone)][-1]
+    assert last.done == last.tiles > 12
+    assert len(match(whole, result.labels.data, 0.5).iou) >= 0.95 * whole.max()
+
+
 def test_stopping_during_retakes_keeps_what_the_grid_found(large: tuple) -> None:
     image, model, settings, whole = large
     done = 0
@@ -191,8 +294,6 @@ def test_stopping_during_retakes_keeps_what_the_grid_found(large: tuple) -> None
 
 
 def test_planes_of_a_stack_are_as_each_alone(large: tuple) -> None:
-    from segloop.image import Image
-
     image, model, settings, _ = large
     first = np.asarray(image.data)
     planes = np.stack([first, first[::-1, ::-1]])

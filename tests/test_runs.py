@@ -172,6 +172,14 @@ def test_tiles_are_planned_for_the_memory_that_is_given() -> None:
     assert plan.side == 128 < model.spec.tile and "memory is short" in notices[0]
 
 
+@pytest.mark.parametrize(("memory_for", "side"), [(256, 256), (128, 128), (64, 96)])
+def test_tiles_around_objects_at_seams_are_the_models_own_if_there_is_the_memory(memory_for: int, side: int) -> None:
+    model, image = IDEAL.IdealObjects(), Image(dots((600, 700)), "YX")
+    free = 2 * model.working_memory((memory_for,) * 2)
+    plan = make_plan(model, image, SegmentSettings(tile=96), AUTO, [], free)
+    assert model.spec.tile == 256 and plan.side == 96 and plan.retake_shape == (side, side)
+
+
 def test_out_of_memory_at_the_smallest_tile_is_a_clear_error() -> None:
     model = IDEAL.IdealObjects()
     model.predict = Short(model, 0, MemoryError())

@@ -37,10 +37,24 @@ class SegmentStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class TileDone(Event):
-    """One more tile was predicted; ``done`` counts from 1 to ``tiles``, which grows if more are needed."""
+    """One more tile was predicted.
+
+    Parameters
+    ----------
+    done : int
+        From 1 to ``tiles``.
+    tiles : int
+        All that are known to be needed; it grows if memory runs short, and for objects at the seams of the first tiles.
+    expected : int
+        About how many more of the latter are to be expected; 0 once they are among ``tiles``.
+    at_seams : bool
+        Whether those before are done, so that objects at their seams are looked at again.
+    """
 
     done: int
     tiles: int
+    expected: int = 0
+    at_seams: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,8 @@ class Plan:
         Of the tiles, in network pixels.
     flips : bool
         Whether the model looks at each tile four ways; see :mod:`segloop.flips`.
+    retake_side : int
+        Of the tiles around objects at seams; 0 if there will be none.
     """
 
     spec: ModelSpec
@@ -46,6 +48,7 @@ class Plan:
     halo: int
     divisor: int
     flips: bool = False
+    retake_side: int = 0
 
     @property
     def is_blank(self) -> bool:
@@ -62,6 +65,11 @@ class Plan:
         """
         count = len(self.scaled)
         return plan_tiles(self.scaled, (self.side,) * count, (self.halo,) * count, (self.divisor,) * count)
+
+    @property
+    def retake_shape(self) -> tuple[int, ...]:
+        """Sides of the tiles around objects at seams: no larger than the plane, rounded up to the divisor."""
+        return tuple(min(self.retake_side, -(-n // self.divisor) * self.divisor) for n in self.scaled)
 
     def read(self, block: Image, tile: Tile) -> np.ndarray:
         """Read a tile of a plane or volume as the network takes it: float32 (C, [Z], Y, X), normalised."""

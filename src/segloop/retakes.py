@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from segloop.tiling import Tile
+from segloop.tiling import Tile, belongs
 
 DEEP = 0.5
 """A tile sees an object well if this many of the object's longest sides lie between it and the tile's borders."""
@@ -31,11 +32,30 @@ TAKE_FACTOR = 1.5
 ANSWER_MARGIN = 8.0
 """A retake answers for what it sees so many pixels deeper than the grid; what it finds may lie a little less deep."""
 
+KNOWN = 10.0
+"""What is longer than this many of a model's typical diameters is nothing that it knows: not worth a further look.
+
+Images whose objects are typically more than 3.5 times as large are reduced before anything is looked at.
+"""
+
+SIGHT = 128
+"""Seen around the longest objects asked for: a network looks about 160 pixels far, and the last of them hardly count.
+
+More would do harm: a tile of up to 512 × 512 pixels gets the same number of proposals, however small it is.
+"""
+
+TILES_PER_OBJECT = 0.7
+"""Tiles that come, roughly, of each object that no tile sees well: one tile serves several that lie close together."""
+
 
 def needed_depth(boxes: np.ndarray) -> np.ndarray:
     """Distance to a tile's borders from which on a tile sees a box well: float32 (N,)."""
+    return DEEP * _longest_side(boxes)
+
+
+def _longest_side(boxes: np.ndarray) -> np.ndarray:
     sides: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    return DEEP * sides
+    return sides
 
 
 def depth_in(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -69,6 +89,54 @@ def _along(sides: Sequence[slice], boxes: np.ndarray, axis: int, length: int) ->
         above = side.stop - high if side.stop < length else np.full_like(high, np.inf)
         np.maximum(best, np.minimum(below, above), out=best)
     return best
+
+
+def longest_worthwhile(object_size: float) -> float:
+    """Longest side of what is worth a further look, in network pixels.
+
+    Parameters
+    ----------
+    object_size : float
+        The model's typical diameter in network pixels. 0, not known, as of one that has learned nothing yet, makes it
+        0: its boxes may be of any size, and none is worth a look.
+    """
+    return KNOWN * object_size
+
+
+def retake_side(object_size: float, divisor: int) -> int:
+    """Side of the tiles around objects, a multiple of ``divisor``: what surrounds the longest is seen, and no more."""
+    return round((longest_worthwhile(object_size) + 2 * SIGHT) / divisor) * divisor
+
+
+def worthwhile(boxes: np.ndarray, scores: np.ndarray, score: float, longest: float) -> np.ndarray:
+    """Whether each box would be worth a further look: bool (N,); not below the score, nor with a longer side."""
+    worth: np.ndarray = (scores >= score) & (_longest_side(boxes) <= longest)
+    return worth
+
+
+def expected_retakes(
+    tile: Tile, boxes: np.ndarray, scores: np.ndarray, score: float, longest: float, shape: tuple[int, int]
+) -> float:
+    """How many further tiles will come, roughly, of what a tile of the grid found; those of all tiles add up.
+
+    Parameters
+    ----------
+    tile : Tile
+    boxes : float32 (N, 4)
+        x0, y0, x1, y1 in pixels of the tile.
+    scores : float32 (N,)
+    score, longest : float
+        Objects below the one, or longer than the other, are not worth a tile.
+    shape : (int, int)
+        Y, X of the plane.
+    """
+    boxes = boxes.astype(np.float32) + _corner(tile)
+    asked = worthwhile(boxes, scores, score, longest) & (depth_in(tile, boxes, shape) < needed_depth(boxes))
+    # the tile in whose inner part the middle lies sees an object best, or nearly so
+    for axis, side in enumerate(tile.inner):
+        middle = (boxes[:, 1 - axis] + boxes[:, 3 - axis]) / 2
+        asked &= (middle >= side.start) & (middle < side.stop)
+    return TILES_PER_OBJECT * int(asked.sum())
 
 
 def plan_retakes(
@@ -144,6 +212,30 @@ class _Answer:
     cut_scores: np.ndarray
 
 
+class Found(Protocol):
+    """The N pieces that the tiles of the grid found, tile by tile."""
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """x0, y0, x1, y1 in pixels of the plane: float32 (N, 4)."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """In [0, 1]: float32 (N,)."""
+
+    @property
+    def sources(self) -> np.ndarray:
+        """The number of each one's tile: int64 (N,)."""
+
+    @property
+    def depth(self) -> np.ndarray:
+        """How deep each lies in its tile: float32 (N,)."""
+
+    @property
+    def cut(self) -> np.ndarray:
+        """Whether a border of its tile cuts it: bool (N,)."""
+
+
 class GridView:
     """What the tiles of the grid say alone of K objects that none of them sees well, and what retakes answer to it.
 
@@ -152,9 +244,10 @@ class GridView:
     first : int64 (N,)
         For each piece that the grid found, one piece of the object that it shows; -1 for pieces that another tile
         shows better.
-    boxes, scores : float32 (N, 4), (N,)
-        Of the pieces, x0, y0, x1, y1 in pixels of the plane.
+    found : Found
+        The pieces.
     grid : sequence of Tile
+        In the order of ``found.sources``.
     shape : (int, int)
         Y, X of the plane.
 
@@ -167,23 +260,27 @@ class GridView:
     grid_tiles : int
     """
 
-    def __init__(
-        self, first: np.ndarray, boxes: np.ndarray, scores: np.ndarray, grid: Sequence[Tile], shape: tuple[int, int]
-    ) -> None:
+    def __init__(self, first: np.ndarray, found: Found, grid: Sequence[Tile], shape: tuple[int, int]) -> None:
         shown = np.flatnonzero(first >= 0)
         names, owners = np.unique(first[shown], return_inverse=True)
         low, high = np.full((len(names), 2), np.inf, np.float32), np.full((len(names), 2), -np.inf, np.float32)
-        np.minimum.at(low, owners, boxes[shown, :2])
-        np.maximum.at(high, owners, boxes[shown, 2:])
-        best = np.zeros(len(names), np.float32)
-        np.maximum.at(best, owners, scores[shown])
+        np.minimum.at(low, owners, found.boxes[shown, :2])
+        np.maximum.at(high, owners, found.boxes[shown, 2:])
+        best, own = np.zeros(len(names), np.float32), np.full(len(names), -np.inf, np.float32)
+        np.maximum.at(best, owners, found.scores[shown])
+        np.maximum.at(own, owners, found.depth[shown])
         around = np.concatenate([low, high], axis=1)
-        depth = best_depth(grid, around, shape)
-        weak = np.flatnonzero(depth < needed_depth(around))
+        depth, needed = best_depth(grid, around, shape), needed_depth(around)
+        weak = np.flatnonzero(depth < needed)
+        # its own tile sees it badly, and another one well
+        doubted = np.flatnonzero((own < needed) & (depth >= needed))
+        denied = doubted[_denied(around[doubted], best[doubted], found, grid, shape)]
         self.boxes, self.depth, self.scores = around[weak], depth[weak], best[weak]
         self.grid_pieces, self.grid_tiles = len(first), len(grid)
         self._grid, self._shape = list(grid), shape
         self._shown = first >= 0
+        self._shown[shown] &= ~np.isin(owners, denied)
+        self._denies = len(denied) > 0
         # K stands for all objects that some tile sees well: of them nothing else is asked
         numbers = np.full(len(names), len(weak))
         numbers[weak] = np.arange(len(weak))
@@ -192,11 +289,11 @@ class GridView:
         self._answers: list[_Answer] = []
 
     @property
-    def has_answers(self) -> bool:
-        """Whether a retake came."""
-        return bool(self._answers)
+    def has_news(self) -> bool:
+        """Whether not all is left that the grid showed: a retake came, or a tile denies what another found."""
+        return self._denies or bool(self._answers)
 
-    def take(self, tile: Tile, boxes: np.ndarray, scores: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    def take(self, tile: Tile, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Take what a retake found, and say what of it is to be kept.
 
         That is what it was asked for: what it sees whole and deeper than the grid, and the grid hardly.
@@ -206,8 +303,6 @@ class GridView:
         tile : Tile
         boxes, scores : float32 (M, 4), (M,)
             What it found, in pixels of the plane.
-        answers : bool (K,)
-            Whether it answers for each object.
 
         Returns
         -------
@@ -225,22 +320,50 @@ class GridView:
             # what it takes for something else beside this is not mistaken for it
             beside |= box_iou(boxes, one) >= MIN_IOU
         taken = np.flatnonzero(beside & ~cut)
+        answers = belongs(tile, self.boxes - _corner(tile), self._shape)
         self._answers.append(_Answer(tile, answers, boxes[taken], scores[taken], boxes[cut], scores[cut]))
         return taken
 
     def left(self) -> np.ndarray:
-        """Pieces of the objects that no retake sees better: int64 (L,), ascending, of the N."""
+        """Pieces of the objects that no retake sees better and no tile denies: int64 (L,), ascending, of the N."""
         seen = np.zeros(len(self.boxes) + 1, bool)
+        needed = needed_depth(self.boxes)
         for one in self._answers:
             depth = depth_in(one.tile, self.boxes, self._shape)
             better = one.answers & (depth > TOUCH) & (depth > self.depth + ANSWER_MARGIN)
             for number in np.flatnonzero(better & ~seen[:-1]):
                 whole, least = self.boxes[number], self.scores[number] / 2
                 instead = (box_iou(one.boxes, whole) >= MIN_IOU) & (one.scores >= least)
-                # what goes on beyond the retake is larger than a tile
-                beyond = (_shared_area(one.cut, whole) > COVERED_SHARE * _area(whole)) & (one.cut_scores >= least)
-                seen[number] = instead.any() and not beyond.any()
+                # where it sees well and finds nothing, there is nothing: a part cut off may look like an object
+                told = instead.any() or depth[number] >= needed[number]
+                seen[number] = told and not _goes_on(whole, least, one.cut, one.cut_scores)
         return np.flatnonzero(self._shown & ~seen[self._owners])
+
+
+def _denied(
+    boxes: np.ndarray, scores: np.ndarray, found: Found, grid: Sequence[Tile], shape: tuple[int, int]
+) -> np.ndarray:
+    """Whether a tile that sees an object's place well, and answers for it, did not find it: bool (N,)."""
+    denied = np.zeros(len(boxes), bool)
+    needed = needed_depth(boxes)
+    for number, tile in enumerate(grid if len(boxes) else ()):
+        asked = ~denied & (depth_in(tile, boxes, shape) >= needed) & belongs(tile, boxes - _corner(tile), shape)
+        if not asked.any():
+            continue
+        cut = np.flatnonzero((found.sources == number) & found.cut)
+        for one in np.flatnonzero(asked):
+            denied[one] = not _goes_on(boxes[one], scores[one] / 2, found.boxes[cut], found.scores[cut])
+    return denied
+
+
+def _goes_on(whole: np.ndarray, score: float, cut: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether what a tile cuts shows that an object goes on beyond it: it is larger than a tile."""
+    return bool(((_shared_area(cut, whole) > COVERED_SHARE * _area(whole)) & (scores >= score)).any())
+
+
+def _corner(tile: Tile) -> np.ndarray:
+    """What brings boxes from a tile's pixels to the plane's: float32 (4,)."""
+    return np.array([tile.outer[1].start, tile.outer[0].start] * 2, np.float32)
 
 
 def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

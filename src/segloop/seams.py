@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,8 @@ from segloop.agreement import connected, connected_apart, meeting, rearrange, sh
 from segloop.candidates import Candidates
 from segloop.models.protocol import Instances
 from segloop.painting import pixel_regions
-from segloop.retakes import TOUCH, GridView, box_iou, depth_in, needed_depth, plan_retakes
-from segloop.tiling import Tile
+from segloop.retakes import TOUCH, GridView, box_iou, depth_in, needed_depth, plan_retakes, worthwhile
+from segloop.tiling import Tile, belongs
 
 SAME = 0.5
 """Instances of one class from two tiles whose masks agree by this IoU, in what both tiles see, are one object."""
@@ -62,8 +63,7 @@ class Joiner:
         offset = np.array([tile.outer[1].start, tile.outer[0].start] * 2, np.float32)
         boxes = found.boxes[keep].astype(np.float32) + offset
         if self._first:
-            answers = belongs(tile, self._first.boxes - offset, self._shape)
-            own = self._first.take(tile, boxes, found.scores[keep], answers)
+            own = self._first.take(tile, boxes, found.scores[keep])
             keep, boxes = keep[own], boxes[own]
         masks = found.masks[keep]
         if masks.dtype != np.uint8:
@@ -82,22 +82,24 @@ class Joiner:
         """Y, X of the smallest tile of the grid: where memory ran short, that of what fitted."""
         return min(tile.shape[0] for tile in self._tiles), min(tile.shape[1] for tile in self._tiles)
 
-    def retakes(self, divisor: int, score: float, size: tuple[int, int] | None = None) -> list[Tile]:
+    def retakes(
+        self, divisor: int, score: float, longest: float = math.inf, size: tuple[int, int] | None = None
+    ) -> list[Tile]:
         """Tiles around what none of the grid sees well; to be called once, after all.
 
         Parameters
         ----------
         divisor : int
             Of the tiles' starts.
-        score : float
-            Objects below it are not worth a tile.
+        score, longest : float
+            Objects below the one, or longer than the other, are not worth a tile.
         size : (int, int), optional
             Y, X of the tiles, by default the smallest of the grid.
         """
         if not self._count:
             return []
         suspects = [
-            depth_in(tile, boxes, self._shape) < np.where(scores >= score, needed_depth(boxes), -np.inf)
+            worthwhile(boxes, scores, score, longest) & (depth_in(tile, boxes, self._shape) < needed_depth(boxes))
             for tile, (boxes, scores, _) in zip(self._tiles, self._parts)
         ]
         if not any(own.any() for own in suspects):
@@ -107,8 +109,8 @@ class Joiner:
         owners = np.full(self._count, -1)
         owners[best] = best
         owners[rest] = objects[rest]
-        self._first = first = GridView(owners, pieces.boxes, pieces.scores, self._tiles, self._shape)
-        asked = np.flatnonzero(first.scores >= score)
+        self._first = first = GridView(owners, pieces, self._tiles, self._shape)
+        asked = np.flatnonzero(worthwhile(first.boxes, first.scores, score, longest))
         return plan_retakes(first.boxes[asked], first.depth[asked], size or self.smallest_tile, divisor, self._shape)
 
     def join(self) -> Candidates:
@@ -119,7 +121,7 @@ class Joiner:
             return Candidates(boxes, scores, none, self._masks, none, none, (1, *self._shape))
         pieces = self._gather()
         indices = np.arange(len(pieces.boxes))
-        if self._first and self._first.has_answers:
+        if self._first and self._first.has_news:
             indices = np.concatenate([self._first.left(), indices[self._first.grid_pieces :]])
         best, rest, objects = _resolve(pieces, indices)
         scores = pieces.scores.copy()
@@ -198,37 +200,6 @@ def stack_candidates(parts: Sequence[Candidates], shape: tuple[int, int]) -> Can
         planes=np.concatenate([part.planes for part in parts]),
         shape=(len(parts), *shape),
     )
-
-
-def belongs(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Whether a tile answers for each box: other tiles see the others better, or they lie outside the plane.
-
-    It does where the box has a pixel in the plane, and is centred less than half of the tile's margin from its inner
-    part or reaches into it.
-
-    Parameters
-    ----------
-    tile : Tile
-    boxes : float32 (N, 4)
-        x0, y0, x1, y1 in pixels of the tile.
-    shape : (int, int)
-        Y, X of the plane, in the tile's pixels.
-
-    Returns
-    -------
-    bool (N,)
-    """
-    keep = np.ones(len(boxes), bool)
-    for axis, (low_cut, high_cut) in zip((0, 1), tile.cut_sides(shape)):
-        low, high = boxes[:, 1 - axis], boxes[:, 3 - axis]
-        outer, local = tile.outer[axis], tile.local[axis]
-        keep &= low + outer.start < shape[axis] - 0.5
-        if low_cut:
-            keep &= ((low + high) / 2 >= local.start / 2) | (high >= local.start)
-        if high_cut:
-            length = outer.stop - outer.start
-            keep &= ((low + high) / 2 <= (length + local.stop) / 2) | (low <= local.stop)
-    return keep
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,11 +25,11 @@ from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, 
 from segloop.normalize import Statistics
 from segloop.object_size import fitting_zoom, smallest_area
 from segloop.planning import Plan, Region, nearest_first, network_image
-from segloop.seams import belongs
+from segloop.retakes import retake_side
 from segloop.settings import AUTO, Auto, check_ranges, setting
 from segloop.shortage import make_smaller
 from segloop.stitching import ClassStitcher, ObjectStitcher, Stitcher
-from segloop.tiling import Tile
+from segloop.tiling import Tile, belongs
 from segloop.workers import Workers, fitting_workers
 
 
@@ -203,7 +203,8 @@ def segment_events(
     planes = _planes_from(first_plane, image, model.spec.ndim, len(blocks))
     waiting = deque((plane, tiles[number]) for plane in planes for number in order)
     total, done = len(waiting), 0
-    needed, free = model.working_memory(tiles[0].shape), free_memory(device)
+    needed = max(model.working_memory(shape) for shape in (tiles[0].shape, plan.retake_shape))
+    free = free_memory(device)
     batch = fitting_batch(needed, free, device)
     workers = Workers(fitting_workers(total, int(SHARE * free // max(1, needed))) if device.type == "cpu" else 1)
     yield SegmentStarted(total, tiles[0].shape, str(model.device))
@@ -219,14 +220,8 @@ def segment_events(
                 some = _next_batch(waiting, batch)
                 block, own = blocks[some[0][0]], [tile for _, tile in some]
                 flying.append((some, workers.submit(predict_tiles, model, plan, block, own)))
-            if not flying and (stopped or retaken):
-                break
             if not flying:
-                # of objects that no tile sees well, once all are known
-                retaken = True
-                waiting.extend(stitcher.retakes())
-                grid, total = total, total + len(waiting)
-                continue
+                break
             some, future = flying.popleft()
             try:
                 parts = future.result()
@@ -255,8 +250,18 @@ def segment_events(
             for (plane, tile), part in zip(some, parts):
                 stitcher.add(plane, tile, part)
                 done += 1
-                if preview and not retaken:
+                if retaken:
+                    yield TileDone(done, total, at_seams=True)
+                    continue
+                if preview:
                     yield from stitcher.preview(plane, tile, part)
+                if done < total:
+                    yield TileDone(done, total, round(stitcher.expected * total / done))
+                    continue
+                # of objects that no tile sees well, once all are known
+                retaken = True
+                waiting.extend(stitcher.retakes())
+                grid, total = total, total + len(waiting)
                 yield TileDone(done, total)
     finally:
         workers.close()
@@ -320,21 +325,21 @@ def _plan_at(
     # depth stays as it is: planes are far apart, and objects in network pixels are measured in the plane
     scaled = tuple(n if axis < len(shape) - 2 else max(1, round(n * zoom)) for axis, n in enumerate(shape))
     divisor = model.divisor
-    side = spec.tile if settings.tile is AUTO else settings.tile
-    side = max(1, side // divisor) * divisor
-    if settings.tile is AUTO:
-        least = min(side, max(4 * divisor, 64))
-        fitting = fitting_side(
-            side,
-            least,
-            divisor,
-            lambda n: model.working_memory(tuple(min(n, -(-m // divisor) * divisor) for m in scaled)),
-            free_memory(model.device) if isinstance(free, Auto) else free,
-        )
-        if fitting < side:
-            notices.append(f"memory is short: tiles of {fitting} instead of {side} pixels are used")
-        side = fitting
-    plan = Plan(spec, statistics, shape, scaled, side, min(spec.halo, side // 4), divisor, settings.flips)
+    own = max(1, spec.tile // divisor) * divisor
+    asked = None if settings.tile is AUTO else max(1, settings.tile // divisor) * divisor
+    fitting = fitting_side(
+        own,
+        min(own, asked or max(4 * divisor, 64)),
+        divisor,
+        lambda n: model.working_memory(tuple(min(n, -(-m // divisor) * divisor) for m in scaled)),
+        free_memory(model.device) if isinstance(free, Auto) else free,
+    )
+    if not asked and fitting < own:
+        notices.append(f"memory is short: tiles of {fitting} instead of {own} pixels are used")
+    side = asked or fitting
+    halo = min(spec.halo, side // 4)
+    around = min(fitting, retake_side(spec.object_size, divisor)) if spec.task is Task.INSTANCE else 0
+    plan = Plan(spec, statistics, shape, scaled, side, halo, divisor, settings.flips, around)
     if plan.is_blank:
         notices.append("the image has one intensity only; nothing can be found in it")
     return plan

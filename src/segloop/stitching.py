@@ -22,6 +22,7 @@ from segloop.parting import PartedTable, Parting
 from segloop.parting import part as part_whole
 from segloop.planning import Plan
 from segloop.resample import resize_region
+from segloop.retakes import expected_retakes, longest_worthwhile
 from segloop.seams import Joiner, join_instances, stack_candidates
 from segloop.tiling import Tile
 
@@ -44,6 +45,11 @@ class Stitcher(Protocol):
 
     def retakes(self) -> list[tuple[int, Tile]]:
         """Further tiles, with their planes, that are to be added before the end; asked once, when all were added."""
+        ...
+
+    @property
+    def expected(self) -> float:
+        """About how many those would be for the tiles added so far."""
         ...
 
     def finish(self) -> Finished:
@@ -207,6 +213,11 @@ class ClassStitcher:
         """None: a pixel is seen well by the tile that answers for it."""
         return []
 
+    @property
+    def expected(self) -> float:
+        """None."""
+        return 0.0
+
     def _part_alone(self, scores: np.ndarray) -> np.ndarray:
         parted = part_whole(scores[1], scores[0])
         parted[parted > 0] += np.uint32(self._previewed)
@@ -288,6 +299,9 @@ class ObjectStitcher:
         height, width = plan.scaled
         self._joiners = [Joiner((height, width), plane) for plane in range(self._layout.planes)]
         self._previewed = 0
+        # at least half as sure as what is shown
+        self._worthwhile = score / 2, longest_worthwhile(plan.spec.object_size)
+        self._expected = 0.0
 
     def add(self, plane: int, tile: Tile, part: Any) -> None:
         """Take the instances of a tile."""
@@ -296,6 +310,8 @@ class ObjectStitcher:
                 f"the instance model {self._plan.spec.name!r} returned {type(part).__name__}, not Instances"
             )
         self._joiners[plane].add(tile, part)
+        height, width = self._plan.scaled
+        self._expected += expected_retakes(tile, part.boxes, part.scores, *self._worthwhile, (height, width))
 
     def preview(self, plane: int, tile: Tile, part: Any) -> Iterator[LabelsDone]:
         """The tile's own objects, whatever its neighbours see."""
@@ -311,16 +327,23 @@ class ObjectStitcher:
         yield LabelsDone(self._layout.flat(plane), rows, columns, block)
 
     def retakes(self) -> list[tuple[int, Tile]]:
-        """Tiles around objects that no tile sees well, if they are at least half as sure as those that are shown."""
-        least = self._thresholds[0] / 2
-        # memory may have run short at a later plane
+        """Tiles around objects that no tile sees well, of those that are worth it."""
         sizes = [joiner.smallest_tile for joiner in self._joiners]
-        size = min(height for height, _ in sizes), min(width for _, width in sizes)
+        smallest = min(height for height, _ in sizes), min(width for _, width in sizes)
+        height, width = self._plan.retake_shape
+        # memory ran short, maybe at a later plane
+        if smallest != self._plan.tiles()[0].shape:
+            height, width = min(height, smallest[0]), min(width, smallest[1])
         return [
             (plane, tile)
             for plane, joiner in enumerate(self._joiners)
-            for tile in joiner.retakes(self._plan.divisor, least, size)
+            for tile in joiner.retakes(self._plan.divisor, *self._worthwhile, (height, width))
         ]
+
+    @property
+    def expected(self) -> float:
+        """About how many tiles :meth:`retakes` would ask for by what was added so far."""
+        return self._expected
 
     def finish(self) -> Finished:
         """Labels, one row per object, and the candidates."""

@@ -41,6 +41,37 @@ class Tile:
         return tuple((o.start > 0, o.stop < n) for o, n in zip(self.outer, shape))
 
 
+def belongs(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Whether a tile answers for each box: other tiles see the others better, or they lie outside the plane.
+
+    It does where the box has a pixel in the plane, and is centred less than half of the tile's margin from its inner
+    part or reaches into it.
+
+    Parameters
+    ----------
+    tile : Tile
+    boxes : float32 (N, 4)
+        x0, y0, x1, y1 in pixels of the tile.
+    shape : (int, int)
+        Y, X of the plane, in the tile's pixels.
+
+    Returns
+    -------
+    bool (N,)
+    """
+    keep = np.ones(len(boxes), bool)
+    for axis, (low_cut, high_cut) in zip((0, 1), tile.cut_sides(shape)):
+        low, high = boxes[:, 1 - axis], boxes[:, 3 - axis]
+        outer, local = tile.outer[axis], tile.local[axis]
+        keep &= low + outer.start < shape[axis] - 0.5
+        if low_cut:
+            keep &= ((low + high) / 2 >= local.start / 2) | (high >= local.start)
+        if high_cut:
+            length = outer.stop - outer.start
+            keep &= ((low + high) / 2 <= (length + local.stop) / 2) | (low <= local.stop)
+    return keep
+
+
 def plan_tiles(shape: Sequence[int], tile: Sequence[int], halo: Sequence[int], divisor: Sequence[int]) -> list[Tile]:
     """Cut an array of ``shape`` into tiles of one size, row by row.
 

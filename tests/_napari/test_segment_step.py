@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt, QThreadPool, QTimer
 
 from segloop import store
 from segloop._napari import work
-from segloop.events import TileDone
+from segloop.events import SegmentStarted, TileDone
 
 PATIENCE = 60_000
 
@@ -217,6 +217,43 @@ def test_a_damaged_model_is_an_error_beside_the_model(qtbot, dock, errors, blobs
     assert dock.status.property("role") == "error"
     assert len(errors) == 1 and errors[0] == dock.status.text()
     assert dock.segment.run.isEnabled() and dock.segment.run.isVisibleTo(dock.segment)
+
+
+def test_progress_knows_of_tiles_at_seams_and_finishes_once(qtbot, dock, errors, blobs, monkeypatch):
+    dock._viewer.add_image(blobs)
+    shown, advance = [], dock.segment.progress.advance
+
+    def spy(done, total, text):
+        shown.append((done, total, text))
+        advance(done, total, text)
+
+    def work_of_seven(*_):
+        yield SegmentStarted(3, (64, 64), "cpu")
+        yield TileDone(1, 3, expected=2)
+        yield TileDone(2, 3, expected=3)
+        yield TileDone(3, 7)
+        for done in range(4, 8):
+            yield TileDone(done, 7, at_seams=True)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(dock.segment.progress, "advance", spy)
+    monkeypatch.setattr(work, "segment_image", work_of_seven)
+    run(qtbot, dock)
+    assert [(done, total) for done, total, _ in shown] == [
+        (0, 3),
+        (1, 5),
+        (2, 6),
+        (3, 7),
+        (4, 7),
+        (5, 7),
+        (6, 7),
+        (7, 7),
+    ]
+    words = [text for *_, text in shown]
+    assert words[1].startswith("1 of about 5") and words[2].startswith("2 of about 6") and words[3].startswith("3 of 7")
+    assert ["objects at seams" in text for text in words] == [False] * 4 + [True] * 3 + [False]
+    assert [text for text in words if "finishing" in text] == [words[-1]]
+    assert len(errors) == 1
 
 
 def test_a_runtime_error_is_told_and_the_dock_lives_on(qtbot, dock, errors, blobs, monkeypatch, caplog):

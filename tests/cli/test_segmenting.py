@@ -9,6 +9,8 @@ import pytest
 import tifffile
 import zarr
 
+from segloop.cli.progress import ProgressBar
+from segloop.events import SegmentStarted, TileDone
 from segloop.io import read_image, read_labels
 from segloop.models.device import Device
 from segloop.segmentation import SegmentSettings, segment
@@ -232,3 +234,15 @@ def test_two_images_of_one_name(folders, unet, out, tmp_path, run):
     ran = run("segment", images, "--model", unet, "--output", out)
     assert (ran.code, ran.out, len(ran.err)) == (2, "", 1)
     assert "would both be written as a" in ran.err[0]
+
+
+def test_the_bar_knows_of_tiles_around_objects_at_seams(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    shown = []
+    with ProgressBar("cells") as bar:
+        bar(SegmentStarted(3, (64, 64), "cpu"))
+        for event in (TileDone(1, 3, expected=2), TileDone(3, 5), TileDone(4, 5, at_seams=True)):
+            bar(event)
+            (task,) = bar._progress.tasks
+            shown.append((task.completed, task.total, task.fields["more"].strip()))
+    assert shown == [(1, 5, ""), (3, 5, ""), (4, 5, "objects at seams")]

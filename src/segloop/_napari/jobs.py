@@ -182,8 +182,8 @@ class Job(QObject):
             case SegmentStarted(tiles=total):
                 self._open_activity(total)
                 self._made.set()
-            case TileDone():
-                self._advance_activity()
+            case TileDone(tiles=tiles, expected=expected):
+                self._advance_activity(tiles + expected)
 
     def _on_ended(self, outcome: Done | Failed | Cancelled) -> None:
         if self._deleted.is_set():
@@ -215,12 +215,14 @@ class Job(QObject):
         # a dock that is closed while the work runs must not leave a bar behind
         self.destroyed.connect(self._activity.close)
 
-    def _advance_activity(self) -> None:
+    def _advance_activity(self, total: int) -> None:
         # napari's bar lets Qt events in when it moves: this may be called again from within itself, or the job deleted
         self._steps += 1
         if self._advancing:
             return
         self._advancing = True
+        if self._activity is not None and self._activity.total != total:
+            self._activity.total = total
         while self._steps and self._activity is not None and not self._deleted.is_set():
             steps, self._steps = self._steps, 0
             self._activity.update(steps)

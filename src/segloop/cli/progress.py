@@ -64,8 +64,8 @@ class ProgressBar:
                 note(f"{self._title}: {message}" if self._of_image and self._title not in message else message)
             case SegmentStarted(tiles=tiles):
                 self._start(tiles)
-            case TileDone(done=done, tiles=tiles):
-                self._show(done, total=tiles)
+            case TileDone(done=done, tiles=tiles, expected=expected, at_seams=at_seams):
+                self._show(done, "  objects at seams" if at_seams else "", total=tiles + expected)
             case TrainingStarted(epochs=epochs):
                 self._start(epochs)
                 self._tell_now_and_then("training")

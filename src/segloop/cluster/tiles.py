@@ -187,6 +187,11 @@ class _Joined(ABC):
         """Further tiles, to be predicted when all were added."""
         return []
 
+    @property
+    def expected(self) -> float:
+        """About how many those would be for the tiles added so far."""
+        return 0.0
+
     @abstractmethod
     def finish(self, order: Order, target: Path) -> Finished:
         """Write the label image; returns it, the table and the candidates."""
@@ -243,6 +248,10 @@ class _Objects(_Joined):
 
     def retakes(self) -> list[tuple[int, Tile]]:
         return self._stitcher.retakes()
+
+    @property
+    def expected(self) -> float:
+        return self._stitcher.expected
 
     def finish(self, order: Order, target: Path) -> Finished:
         candidates, chosen, objects = self._stitcher.choose()
@@ -314,7 +323,13 @@ def _predict(job: _Job, joined: _Joined, notices: list[str]) -> Generator[Event,
                 for plane, tile, part in predicted.parts:
                     joined.add(plane, tile, part)
                     done += 1
-                    yield TileDone(done, total)
-        # of objects that no tile sees well, once all are known; then no more
-        waiting = [] if retaken else joined.retakes()
-        retaken, total = True, total + len(waiting)
+                    if retaken:
+                        yield TileDone(done, total, at_seams=True)
+                    elif done < total:
+                        yield TileDone(done, total, round(joined.expected * total / done))
+        waiting = []
+        if not retaken:
+            # of objects that no tile sees well, once all are known; then no more
+            retaken, waiting = True, joined.retakes()
+            total += len(waiting)
+            yield TileDone(done, total)

@@ -236,7 +236,6 @@ class SegmentStep(Step):
         self._run = Run(weakref.ref(layer), layer.name, axes, self._channel, place, model, settings, stack)
         self._notices = []
         self._done = 0
-        self._all_seen = self._at_seams = False
         self._stop = threading.Event()
         self._countdown = Countdown()
         self._preview = Preview(self.viewer, self.session, self._run, self)
@@ -279,14 +278,13 @@ class SegmentStep(Step):
             case SegmentStarted(tiles=tiles):
                 self._countdown = Countdown()
                 self.panel.progress.advance(0, tiles, f"0 of {tiles}")
-            case TileDone(done=done, tiles=tiles):
+            case TileDone(done=done, tiles=tiles, expected=expected, at_seams=at_seams):
                 self._done = done
-                # what comes after the last of all tiles looks again at objects between them
-                self._at_seams |= self._all_seen
-                self._all_seen = done == tiles
-                left = "finishing …" if done == tiles else self._countdown.left(done, tiles)
-                again = "objects at seams" if self._at_seams and done < tiles else ""
-                self.panel.progress.advance(done, tiles, " · ".join(filter(None, [f"{done} of {tiles}", again, left])))
+                total = tiles + expected
+                words = [f"{done} of {'about ' if expected else ''}{total}"]
+                words += ["objects at seams"] * (at_seams and done < tiles)
+                words.append("finishing …" if done == tiles else self._countdown.left(done, total))
+                self.panel.progress.advance(done, total, " · ".join(filter(None, words)))
             case work.Canvas():
                 self._preview.prepare(event)
             case LabelsDone():
