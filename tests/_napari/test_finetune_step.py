@@ -101,8 +101,8 @@ def test_the_name_of_the_base_model_is_read_beside_the_button_of_versions(qtbot,
     assert dock.finetune.versions.isVisible()
 
 
-def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch):
-    decide(monkeypatch, 0.5, 0.75)
+def test_a_better_model_is_saved_and_chosen(qtbot, ready, monkeypatch, finished):
+    decide(monkeypatch, 0.5, 0.75, finished)
     ready.finetune.name.setText("better")
     finetune(qtbot, ready)
     assert ready.session.model == "better"
@@ -253,9 +253,8 @@ def test_start_looks_for_a_training_that_is_at_work_first(qtbot, ready, monkeypa
     step.job = None
 
 
-def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, open_dock, monkeypatch, errors):
-    decide(monkeypatch, 0.5, 0.75)
-    ready.finetune.form.fields["epochs"].editor.setValue(1)
+def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, open_dock, monkeypatch, errors, finished):
+    decide(monkeypatch, 0.5, 0.75, finished)
     ready.finetune.name.setText("better")
     finetune(qtbot, ready)
     told = ready.finetune.result.text()
@@ -264,15 +263,16 @@ def test_a_result_is_there_again_when_the_dock_is_opened_again(qtbot, ready, ope
     again = open_dock()
     qtbot.waitUntil(lambda: bool(again.finetune.result.text()), timeout=PATIENCE)
     assert again.finetune.result.text() == told and again.finetune.details.text().endswith("\n\nSaved as better.")
-    assert list(again.finetune.curves.loss_curve.getData()[0]) == [1]
+    assert list(again.finetune.curves.loss_curve.getData()[0]) == [1, 2]
     assert again.finetune.base.current() == "better" and not errors
     # its events are no news
     assert "Learning from" not in again.status.text()
 
 
-def test_the_last_result_is_offered_when_napari_was_started_again(qtbot, ready, open_dock, monkeypatch, errors):
-    decide(monkeypatch, 0.5, 0.75)
-    ready.finetune.form.fields["epochs"].editor.setValue(1)
+def test_the_last_result_is_offered_when_napari_was_started_again(
+    qtbot, ready, open_dock, monkeypatch, errors, finished
+):
+    decide(monkeypatch, 0.5, 0.75, finished)
     ready.finetune.name.setText("better")
     finetune(qtbot, ready)
     told = ready.finetune.result.text()
@@ -284,7 +284,7 @@ def test_the_last_result_is_offered_when_napari_was_started_again(qtbot, ready, 
     press(qtbot, panel.last)
     qtbot.waitUntil(lambda: bool(panel.result.text()), timeout=PATIENCE)
     assert panel.result.text() == told and panel.details.text().endswith("\n\nSaved as better.")
-    assert list(panel.curves.loss_curve.getData()[0]) == [1] and not panel.last.isVisibleTo(panel)
+    assert list(panel.curves.loss_curve.getData()[0]) == [1, 2] and not panel.last.isVisibleTo(panel)
     assert again.session.find_model("better").versions == (1,) and not errors
 
 
@@ -319,7 +319,9 @@ def test_an_error_is_told_once_where_the_panel_is_seen(qtbot, open_dock, errors)
     assert errors == ["the training ended"]
 
 
-def test_plots_that_cannot_be_made_are_no_end_of_training(qtbot, ready, monkeypatch, errors):
+def test_plots_that_cannot_be_made_are_no_end_of_training(qtbot, ready, monkeypatch, errors, finished):
+    decide(monkeypatch, 0.5, 0.75, finished)
+
     def broken():
         raise ImportError("no pyqtgraph here")
         yield
@@ -327,7 +329,6 @@ def test_plots_that_cannot_be_made_are_no_end_of_training(qtbot, ready, monkeypa
     panel = ready.finetune
     panel._building = panel.curves = panel.pictures = None
     monkeypatch.setattr(panel, "_build_plots", broken)
-    panel.form.fields["epochs"].editor.setValue(1)
     finetune(qtbot, ready)
     assert len(errors) == 1 and "no pyqtgraph here" in errors[0]
     assert "Held-out score" in panel.details.text()
