@@ -112,7 +112,7 @@ def lost(image: Image) -> float:
 
 
 def test_what_is_lost_of_colours_is_lost_of_their_brightness() -> None:
-    grey, _ = twice_as_large(0.0)
+    grey = Image(np.asarray(twice_as_large(0.0)[0].data)[:600, :600], "YX")
     pixels = np.asarray(grey.data).astype(float)
     pixels *= 200 / pixels.max()
     # noise that one channel has more of is what the others have less of: seen by none who looks at the brightness
