@@ -349,7 +349,8 @@ class AddingStep(Step):
         kept = {n: reason for n in addition.same if (reason := vouched(self.ledger, n))}
         if kept:
             number, reason = next(iter(kept.items()))
-            more = f"Object {number} stays, since {STAYS[reason]}: delete it first (D) if it is to be drawn anew."
+            name = "It" if len(addition.same) == 1 else f"Object {number}"
+            more = f"{name} stays, since {STAYS[reason]}: delete it first (D) if it is to be drawn anew."
         else:
             self._refusal = _Refusal(weakref.ref(self.layer), frozenset(addition.same))
             more = f"{once_more} again to have it drawn anew."
