@@ -116,8 +116,8 @@ def test_objects_of_two_models_go_into_one_set_only_if_she_says_so(dock, errors,
     own = usual.with_name("my-corrections-object")
     assert dock.correct.folder_text.text() == f"Training set: {own.name} (empty)"
     assert (
-        "What is open goes into 2 training sets, and a training learns from one: my-corrections-object and "
-        "my-corrections. To learn both kinds of objects as one, choose the same set for both: Correct ▸ Training set."
+        "What is open goes into 2 training sets (my-corrections-object, my-corrections); a training learns from one. "
+        "To learn both as one kind, choose one set for both in Correct ▸ Training set."
     ) in dock.finetune.missing.text()
     qtbot.mouseClick(dock.correct.add, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.review_step.job is None, timeout=PATIENCE)

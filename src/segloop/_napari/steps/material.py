@@ -287,10 +287,10 @@ class MaterialStep(Step):
             return []
         layers = [layer for layer in self.review.open_reviewed(None) if self._can_learn_from(layer)]
         classes = {self.session.origins[layer].classes for layer in layers}
-        names = " and ".join(folder.name for folder in sets)
-        told = f"What is open goes into {len(sets)} training sets, and a training learns from one: {names}."
+        names = ", ".join(folder.name for folder in sets)
+        told = f"What is open goes into {len(sets)} training sets ({names}); a training learns from one."
         if UNNAMED in classes and all(len(own) <= 1 for own in classes) and len(classes) == 2:
-            told += " To learn both kinds of objects as one, choose the same set for both: Correct ▸ Training set."
+            told += " To learn both as one kind, choose one set for both in Correct ▸ Training set."
         return [told]
 
     def open_layers(self) -> list[Any]:
