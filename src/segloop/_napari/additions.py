@@ -46,12 +46,15 @@ class Addition:
         to be added.
     others : tuple of int
         Further objects that lie in the mask and stay.
+    replaced : tuple of int
+        Objects of the model that are the same thing as the mask and make way for it.
     """
 
     mask: Mask
     paints: tuple[Paint, ...]
     same: tuple[int, ...]
     others: tuple[int, ...]
+    replaced: tuple[int, ...] = ()
 
 
 def plan_addition(
@@ -76,7 +79,8 @@ def plan_addition(
     instead : collection of int
         Objects that the mask is drawn in place of.
     accepted : bool
-        Whether a person was shown the mask before: then objects of the model make way though they are the same thing.
+        Whether a person means this very mask, having seen it or drawn a box around it: then objects of the model make
+        way though they are the same thing.
     """
     layer, area, inside = ledger.layer, mask.area, mask.inside
     current = read(layer, place, area)
@@ -101,7 +105,8 @@ def plan_addition(
                 paints.append(owns[number])
     rest = inside & free
     if np.count_nonzero(rest) >= (1 - MOSTLY) * size and (not stays or _depth(rest) >= THIN * _depth(inside)):
-        return Addition(type(mask)(area, rest), tuple(paints), (), tuple(sorted(stays)))
+        replaced = tuple(number for number in here if number not in stays)
+        return Addition(type(mask)(area, rest), tuple(paints), (), tuple(sorted(stays)), replaced)
     met = sorted(stays, key=lambda number: -shares[number])
     same = tuple(number for number in met if number in here)
     return Addition(

@@ -300,7 +300,8 @@ class AddingStep(Step):
             return
         last = self._last_meant(answer)
         instead = () if last is None else (last.label,)
-        addition = plan_addition(ledger, self.live, place, mask, instead)
+        # who draws a box means what is in it, not what the model has drawn there; a click may have gone astray
+        addition = plan_addition(ledger, self.live, place, mask, instead, accepted=not answer.is_click)
         if addition.same and self._is_meant_again(addition.same):
             instead = addition.same
             addition = plan_addition(ledger, self.live, place, mask, instead)
@@ -313,7 +314,9 @@ class AddingStep(Step):
                 f"only {_pixels(addition.mask)} would be added there, fewer than the smallest area of {least}; "
                 "lower that under Segment, or draw the object with the brush"
             )
-        self._draw(addition, answer, instead, last is not None)
+        # of several that make way none is the one that was drawn anew
+        anew = instead or (addition.replaced if len(addition.replaced) == 1 else ())
+        self._draw(addition, answer, anew, last is not None)
 
     def _draw(self, addition: Addition, answer: Answer, instead: tuple[int, ...], again: bool) -> None:
         """Draw what a box or a click gave, as a new object or as the first of those in whose place it comes."""
