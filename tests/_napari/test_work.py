@@ -11,6 +11,7 @@ import segloop
 from segloop import live_parts, store
 from segloop._napari import training_work, work
 from segloop.corrections import TrainingSet
+from segloop.corrections.foreseen import Addition, ForeseenSet
 from segloop.events import drain
 from segloop.image import Image
 from segloop.train.finetune import FinetuneSettings
@@ -42,3 +43,30 @@ def test_sliders_for_parts_are_left_out_of_images_too_large_for_them(monkeypatch
     monkeypatch.setattr(live_parts, "MOST_PIXELS", pixels.size + spare)
     live = work._live_parts(result, image, (), np.asarray(result.labels.data))
     assert (live is None) == (spare < 0)
+
+
+@pytest.mark.parametrize(("task", "whole"), [("instance", True), ("semantic", False)])
+def test_objects_mostly_in_a_region_are_put_into_a_training_set_whole(task, whole, tmp_path):
+    labels = np.zeros((60, 60), np.uint16)
+    labels[20:40, 15:35] = 1
+    reviewed = np.zeros(labels.shape, bool)
+    reviewed[:, :30] = True
+    pixels = np.random.default_rng(0).integers(0, 255, labels.shape).astype(np.uint8)
+    correction = work.Correction(
+        Image(pixels, "YX"),
+        labels,
+        reviewed,
+        task,
+        ("cell",) if task == "instance" else ("background", "cell"),
+        {},
+        "",
+        "",
+    )
+    drain(work.add_correction(tmp_path, correction))
+    training_set = TrainingSet(tmp_path)
+    (entry,) = training_set.entries
+    _, _, mask = training_set.read(entry)
+    assert mask[reviewed].all() and mask[20:40, 30:35].all() == whole and not mask[:, 37:].any()
+    # what is foreseen is what is put in
+    foreseen = Addition(correction.image, labels, correction.vouched_for(), entry.key)
+    assert ForeseenSet(tmp_path, [foreseen]).renewed == ()

@@ -66,7 +66,8 @@ def plan_training(
 
     corrections = [each.correction for each in coming]
     additions = [
-        Addition(own.image, own.labels, own.reviewed, pixel_key(own.image), own.object_classes) for own in corrections
+        Addition(own.image, own.labels, own.vouched_for(), pixel_key(own.image), own.object_classes)
+        for own in corrections
     ]
     named = next((own.classes for own in corrections if own.classes), AUTO)
     task = corrections[0].task if corrections else AUTO

@@ -305,6 +305,15 @@ class Correction:
     source: str
     model: str
 
+    def vouched_for(self) -> np.ndarray | None:
+        """What is reviewed, with objects that lie mostly in it as a whole; None for the whole image."""
+        from segloop.corrections.vouching import vouched_for
+        from segloop.labels import Task
+
+        if self.reviewed is None or self.task != Task.INSTANCE:
+            return self.reviewed
+        return vouched_for(self.labels, self.reviewed)
+
 
 def add_correction(folder: Path, correction: Correction) -> Generator[Event, None, Entry]:
     """Write a correction into the training set in ``folder``; the same image corrected again replaces its entry."""
@@ -315,7 +324,7 @@ def add_correction(folder: Path, correction: Correction) -> Generator[Event, Non
     return training_set.add(
         correction.image,
         correction.labels,
-        correction.reviewed,
+        correction.vouched_for(),
         source=correction.source,
         model=correction.model,
         # by its pixels: two images that happen to have one name must not replace each other
