@@ -425,3 +425,35 @@ def test_a_person_who_waits_sees_what_for(time_lapse, qtbot, errors, monkeypatch
     assert np.array_equal(layer.data, whole) and QApplication.overrideCursor() is None
     assert any("The threshold is drawn to its end first: " in text and busy for text, busy in painted)
     assert "drawn to its end" not in dock.status.text() and errors == []
+
+
+@pytest.mark.gui
+def test_what_a_person_paints_right_after_a_move_is_kept(segmented, qtbot, errors):
+    dock, where = segmented, (np.full(40, 2), np.arange(40))
+    layer, step = dock.correct_step.labels, dock.class_threshold_step
+    first = layer.data.copy()
+    area = lambda: dict(zip(layer.features["index"], layer.features["area"]))  # noqa: E731
+    qtbot.keyClick(dock.class_threshold.threshold, Qt.Key.Key_End)
+    layer.data_setitem(where, 2)
+    # and moves on at once
+    qtbot.keyClick(dock.class_threshold.threshold, Qt.Key.Key_Home)
+    settle(qtbot, dock)
+    assert (layer.data[where] == 2).all()
+    put_back(qtbot, dock)
+    settle(qtbot, dock)
+    assert (layer.data[where] == 2).all() and np.array_equal(layer.data[4:], first[4:])
+    qtbot.mouseClick(dock.segment.run, LEFT)
+    qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
+    assert dock.correct_step.labels is not layer and (layer.data[where] == 2).all() and errors == []
+
+    # undone as quickly, nothing of it counts
+    dock._viewer.layers.selection.active = layer
+    qtbot.waitUntil(lambda: step.live is not None and step.live.layer is layer)
+    qtbot.keyClick(dock.class_threshold.threshold, Qt.Key.Key_End)
+    layer.undo()
+    put_back(qtbot, dock)
+    settle(qtbot, dock)
+    dock.session.ledgers[layer].flush()
+    assert np.array_equal(layer.data, first)
+    assert dock.session.origins[layer].untouched == features.checksum(first)
+    assert [area()[n] for n in (1, 2)] == np.bincount(first.ravel(), minlength=3)[1:].tolist() and errors == []

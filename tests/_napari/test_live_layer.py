@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
+from segloop._napari import features
 from segloop._napari.layers import Placement
 from segloop._napari.live_layer import LiveLayer
 from segloop.candidates import Candidates
@@ -89,6 +90,49 @@ def test_edits_in_a_stack_stay(axes):
     assert set(np.unique(layer.data)) == {0, label}
     live.move(START)
     assert np.array_equal(layer.data, edited)
+
+
+@pytest.mark.parametrize("axes", ["YX", "TCYX", "ZXY"])
+@pytest.mark.parametrize("undone", [False, True])
+def test_what_is_painted_before_thresholds_rest_is_told_from_what_they_drew(axes, undone):
+    layer, live = make(axes)
+    first = layer.data.copy()
+    live.move(Thresholds(0.1, 0.4, 4))
+    moved = layer.data.copy()
+    spots = tuple(np.argwhere(moved != first)[:9].T)
+    # what was there before: as if nothing had been drawn there
+    layer.data_setitem(spots, first[spots])
+    layer.data_setitem(tuple(np.argwhere(moved == first)[:9].T), 999)
+    assert live.is_edited
+    if undone:
+        layer.undo()
+        layer.undo()
+    drawn = live.settle()
+    told = first.copy()
+    for block in drawn:
+        assert np.array_equal(told[block.box], block.before)
+        told[block.box] = block.after
+    assert np.array_equal(told, moved)
+    assert live.take_change() == (features.checksum(moved) - features.checksum(first)) % features.CHECKSUMS
+    assert np.array_equal(layer.data, moved) == undone and not live.is_edited
+
+
+def test_what_is_undone_before_thresholds_rest_is_told_from_what_they_drew():
+    layer, live = make("YX")
+    first = layer.data.copy()
+    for row in (2, 3):
+        layer.data_setitem((np.full(40, row), np.arange(40)), 999)
+    with layer.block_history():
+        layer.data_setitem((np.full(40, 4), np.arange(40)), 999)
+        edited = layer.data.copy()
+        live.move(Thresholds(0.1, 0.4, 4))
+        moved = layer.data.copy()
+        layer.data_setitem((np.full(40, 5), np.arange(40)), 999)
+    layer.undo()
+    layer.undo()
+    assert (layer.data[3:6] == first[3:6]).any() and (layer.data[2, :40] == 999).all()
+    live.settle()
+    assert live.take_change() == (features.checksum(moved) - features.checksum(edited)) % features.CHECKSUMS
 
 
 def test_reviewed_places_stay_as_they_are():

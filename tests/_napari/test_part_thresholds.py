@@ -104,3 +104,17 @@ def test_what_a_person_did_stays(parted, qtbot, errors):
     origins = dict(zip(layer.features["index"], layer.features["origin"]))
     assert origins[confirmed] == "confirmed" and origins[grown] == "edited" and origins[other] == "model"
     assert errors == []
+
+
+@pytest.mark.gui
+def test_what_a_person_paints_right_after_a_move_is_kept(parted, qtbot, errors):
+    dock, where = parted, (np.full(40, 2), np.arange(40))
+    layer = dock.correct_step.labels
+    qtbot.keyClick(dock.part_thresholds.foreground, Qt.Key.Key_Home)
+    layer.data_setitem(where, 999)
+    dock.session.ledgers[layer].flush()
+    settle(qtbot, dock)
+    assert table_is_true(layer) and layer.features.set_index("index").loc[999, "origin"] == "added"
+    qtbot.mouseClick(dock.segment.run, LEFT)
+    qtbot.waitUntil(lambda: dock.segment_step.job is None, timeout=PATIENCE)
+    assert dock.correct_step.labels is not layer and (layer.data[where] == 999).all() and errors == []

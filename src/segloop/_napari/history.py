@@ -43,6 +43,11 @@ def staged_item(layer: Labels) -> Item:
     return list(layer._staged_history)
 
 
+def atoms_of(layer: Labels) -> Item:
+    """Return the pieces of all that can be undone and of a stroke that is going on, the oldest first."""
+    return [atom for item in [*undo_items(layer), staged_item(layer)] for atom in item]
+
+
 def is_being_painted(layer: Labels) -> bool:
     """Whether a stroke is going on."""
     return bool(layer._block_history or layer._staged_history)

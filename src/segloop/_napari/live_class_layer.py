@@ -30,7 +30,7 @@ class LiveClassLayer(LiveScoreLayer["LiveClasses"]):
         """
         painted = self._painted.mask
         held = painted if mask is None else mask if painted is None else painted | mask
-        self._before = self.layer.data.copy()
+        self.begin()
         if self.live.hold(held, self.layer.data) is not None:
             self.show()
 

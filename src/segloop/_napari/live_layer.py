@@ -13,6 +13,7 @@ from napari.layers import Labels
 from segloop._napari import features
 from segloop._napari.areas import box_of, read, shaped
 from segloop._napari.layers import Placement
+from segloop._napari.recent_edits import RecentEdits
 from segloop._napari.redrawn import Redrawn
 from segloop._napari.touched import Touched
 
@@ -56,6 +57,7 @@ class LiveLayer:
         self._reviewed: np.ndarray | None = None
         self._vouched: set[int] = set()
         self._change = 0
+        self._recent = RecentEdits(layer)
         layer.events.paint.connect(self._on_paint)
 
     def close(self) -> None:
@@ -78,6 +80,11 @@ class LiveLayer:
         """Whether the layer still has the shape that its candidates are for."""
         layer = self._layer()
         return layer is not None and not layer.multiscale and tuple(layer.data.shape) == self.place.shape
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person edited the layer since thresholds began to move."""
+        return bool(self._before) and bool(self._recent.found())
 
     def read(self, area: Area) -> np.ndarray:
         """The pixels of an area (rows, columns)."""
@@ -114,6 +121,8 @@ class LiveLayer:
     def move(self, thresholds: Thresholds) -> bool:
         """Let thresholds act; returns whether any pixel changed. What was done is kept until :meth:`settle`."""
         layer, held = self.layer, self.held()
+        if not self._before:
+            self._recent.begin()
         table = layer.features
         taken = max([0, *held, int(table["index"].max()) if "index" in table and len(table) else 0])
         changed = False
@@ -150,10 +159,11 @@ class LiveLayer:
         """What was drawn since the last time; the table of objects is brought up to date."""
         done = []
         for area, before in self._before.values():
-            after = self.read(area).copy()
-            if (before != after).any():
-                both = (shaped(part, self.place, area) for part in (before, after))
-                done.append(Redrawn(box_of(self.place, area), *both))
+            box, now = box_of(self.place, area), shaped(self.read(area), self.place, area)
+            # what a person painted meanwhile is hers
+            then, after = shaped(before, self.place, area), self._recent.without(box, now)
+            if (then != after).any():
+                done.append(Redrawn(box, then, after))
                 self._change = features.changed(self._change, done[-1].box, done[-1].before, done[-1].after)
         self._before.clear()
         self._update_table()

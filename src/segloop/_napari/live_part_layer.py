@@ -41,7 +41,7 @@ class LivePartLayer(LiveScoreLayer["LiveParts"]):
         mask : bool, the shape of the layer's data, or None for nowhere
         """
         data, table = self.layer.data, self.layer.features
-        self._before = data.copy()
+        self.begin()
         held = self._touched.labels()
         if "index" in table and "origin" in table:
             held |= {int(label) for label in table["index"][table["origin"] != MODEL]}
@@ -71,8 +71,14 @@ class LivePartLayer(LiveScoreLayer["LiveParts"]):
 
         layer, shown = self.layer, self.live.table()
         table = features.by_label(layer.features)
-        own = table[table["index"].isin(self._held)]
-        rows = {number: row for number, row in shown.items() if number not in self._held}
+        # also what she painted since they began to move
+        held = self._held | self._touched.labels()
+        own = table[table["index"].isin(held)]
+        if held != self._held:
+            areas = np.bincount(layer.data.ravel(), minlength=1 + max(held, default=0))
+            own = own.assign(area=areas[own["index"]])
+            own = own[own["area"] > 0]
+        rows = {number: row for number, row in shown.items() if number not in held}
         numbers = np.fromiter(rows, np.int64, len(rows))
         made = pd.DataFrame(
             {

@@ -57,6 +57,11 @@ class LiveStripLayer(ScoredLayer["LiveStrips"]):
         return not self.live.is_due and not self._drawn
 
     @property
+    def is_edited(self) -> bool:
+        """False: strips that are still to be drawn go by what a person painted meanwhile, and count by themselves."""
+        return False
+
+    @property
     def is_full(self) -> bool:
         """Whether as much was drawn as may be before some of it is told."""
         return sum(strip.nbytes for strip in self._drawn.values()) >= MOST_UNTOLD

@@ -16,6 +16,7 @@ class Redrawn:
     box : tuple of slice
         In the layer's data.
     before, after : integers, the box's shape
+        But for what a person painted meanwhile.
     """
 
     box: tuple[slice, ...]

@@ -34,6 +34,11 @@ class Joined(Protocol):
         """Whether the layer still has the shape that it was made with."""
         ...
 
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person edited the layer since thresholds began to move, and before they rest."""
+        ...
+
     def keep_reviewed(self, mask: np.ndarray | None) -> None:
         """Let nothing change where a person looked everything through: bool, the shape of the layer's data."""
         ...
@@ -125,6 +130,10 @@ class LiveStep(Step, Generic[Kind]):
     def prepare(self, live: Kind) -> None:
         """Look once, before sliders move, at what a person did; what follows the pixels follows when they rest."""
         self._rested.stop()
+        if self._moving and live.is_edited:
+            # what she painted stays
+            self.finish()
+            self._rested.stop()
         if not self._moving:
             self._look(live)
         self._settled.start()
