@@ -162,3 +162,6 @@ def test_removed_candidates_are_asked_about_on_no_plane():
 
     assert asked() == [0, 1, 2]
     assert asked(rejected=[0]) == [1, 2] and asked(rejected=[0, 2]) == [1]
+    cleared = np.zeros(labels.shape, bool)
+    cleared[0, 5:35, 55:85] = True
+    assert asked(cleared=cleared) == [0, 2] and asked(cleared=cleared, rejected=[0]) == [2]

@@ -136,7 +136,8 @@ def route_events(
             place = np.unravel_index(plane, leading) if leading else ()
             dismissed = None if cleared is None else np.asarray(cleared[place])
             if rejected and isinstance(found, Candidates):
-                dismissed = _drawn(found, rejected, plane)
+                drawn = _drawn(found, rejected, plane)
+                dismissed = drawn if dismissed is None else dismissed | drawn
             parts.append(examine(np.asarray(labels[place]), plane, found, vouched, dismissed))
         yield PlaneExamined(plane + 1, shape[0])
     doubts = Doubts.joined(parts)
