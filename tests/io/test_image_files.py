@@ -242,6 +242,13 @@ class TestZarr:
         with pytest.raises(FileError, match="without an OME-Zarr image"):
             read_image(tmp_path / "a.zarr")
 
+    def test_empty_folder(self, tmp_path):
+        (tmp_path / "a.zarr").mkdir()
+        with pytest.raises(FileError, match=r"a\.zarr does not hold what it should; expected an OME-Zarr image"):
+            read_image(tmp_path / "a.zarr")
+        with pytest.raises(FileError, match="no such file"):
+            read_image(tmp_path / "b.zarr")
+
     def test_damaged(self, tmp_path):
         (tmp_path / "a.zarr").mkdir()
         (tmp_path / "a.zarr" / "zarr.json").write_text("{")

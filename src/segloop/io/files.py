@@ -32,6 +32,8 @@ def reading(path: Path, expected: str) -> Iterator[None]:
     except SegloopError:
         raise
     except FileNotFoundError as error:
+        if path.exists():
+            raise FileError(f"{path} does not hold what it should; expected {expected}") from error
         raise FileError(f"no such file: {path}") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {_reason(error)}; expected {expected}") from error
