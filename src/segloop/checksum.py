@@ -23,7 +23,7 @@ def checksum(labels: np.ndarray, box: Sequence[slice] = ()) -> int:
     Parameters
     ----------
     labels : integers (...)
-        Of any shape and layout.
+        Of one dimension or more, in any layout.
     box : sequence of slice, optional
         Where the pixels lie, if they are a part of an image; one for each dimension.
 
