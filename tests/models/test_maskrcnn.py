@@ -117,6 +117,25 @@ def test_thousands_of_objects() -> None:
     assert (np.diff(found.scores) <= 0).all()
 
 
+def test_tiles_of_another_size_at_the_same_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads may use one model: the limit of a small tile is not that of a large one."""
+    model = tiny(proposals=200, detections=30, box_nms=1.0, proposal_nms=1.0)
+    pixels = torch.rand(1, 1, 1024, 1024)
+    (alone,) = model.predict(pixels)
+    assert len(alone) == 120, "the limit is per 512 × 512 pixels"
+    detect = type(model.network)._detect
+
+    def interrupted(network: object, *given: object) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(network), "_detect", detect)
+            model.predict(pixels[..., :64, :64])
+        return detect(network, *given)
+
+    monkeypatch.setattr(type(model.network), "_detect", interrupted)
+    (beside,) = model.predict(pixels)
+    np.testing.assert_array_equal(beside.boxes, alone.boxes)
+
+
 @pytest.mark.parametrize("levels", [4, 5])
 def test_four_or_five_levels_of_anchors(levels: int) -> None:
     model = tiny(anchors=tuple((8.0 * 2**level,) for level in range(levels)))

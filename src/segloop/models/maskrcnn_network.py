@@ -6,6 +6,7 @@ Module names are torchvision's, so that ``maskrcnn_resnet50_fpn``'s state dict l
 from __future__ import annotations
 
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -151,7 +152,8 @@ class MaskRCNN(Inferring):
             bbox_reg_weights=(10.0, 10.0, 5.0, 5.0),
             score_thresh=config.box_score,
             nms_thresh=config.box_nms,
-            detections_per_img=config.detections,
+            # the limit depends on the tile; other threads may predict tiles of another size at the same time
+            detections_per_img=sys.maxsize,
             mask_roi_pool=pooler(14),
             mask_head=MaskRCNNHeads(config.pyramid, config.mask_layers, dilation=1),
             mask_predictor=MaskRCNNPredictor(config.mask_layers[-1], config.mask_layers[-1], classes + 1),
@@ -183,22 +185,28 @@ class MaskRCNN(Inferring):
         """Stage 2. Boxes float32 (N, 4), scores (N,) and classes (N,) of each image of ``size`` (Y, X), best first."""
         # a larger tile holds more objects: the limits are per 512 × 512 pixels
         share = max(1.0, size[0] * size[1] / LIMIT_AREA)
-        self.roi_heads.detections_per_img = math.ceil(self.config.detections * share)
         found = []
         for image, raw in enumerate(self._raw_proposals(features, size)):
             own = {name: feature[image : image + 1] for name, feature in features.items()}
-            found.append(self._detect_in(own, size, raw, math.ceil(self.config.proposals * share)))
+            most, limit = math.ceil(self.config.proposals * share), math.ceil(self.config.detections * share)
+            found.append(self._detect_in(own, size, raw, most, limit))
         return found
 
     def _detect_in(
-        self, features: Mapping[str, Tensor], size: tuple[int, int], raw: list[tuple[Tensor, ...]], most: int
+        self,
+        features: Mapping[str, Tensor],
+        size: tuple[int, int],
+        raw: list[tuple[Tensor, ...]],
+        most: int,
+        limit: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Detect in one image, with more proposals as long as it is crowded."""
+        """Detect in one image the ``limit`` best, from ``most`` proposals, and more as long as it is crowded."""
         while True:
             ((boxes, scores, classes),) = self._detect(features, size, self._propose([raw], size, most))
-            if int((scores >= SURE).sum()) < CROWDED * most or most >= self.roi_heads.detections_per_img:
+            boxes, scores, classes = boxes[:limit], scores[:limit], classes[:limit]
+            if int((scores >= SURE).sum()) < CROWDED * most or most >= limit:
                 return boxes, scores, classes
-            most = min(2 * most, self.roi_heads.detections_per_img)
+            most = min(2 * most, limit)
 
     def _detect(
         self, features: Mapping[str, Tensor], size: tuple[int, int], proposals: list[Tensor]
