@@ -1,8 +1,9 @@
-"""Workers: threads that predict tiles side by side on a CPU, one core each.
+"""Workers: threads that predict tiles side by side on a CPU, or learn examples of a batch, some cores each.
 
 A network on one core needs no waiting of cores for each other, and what only one core can do (suppressing double boxes,
 stitching) goes on beside the convolutions of other tiles. As each tile has one core whatever the number of workers,
-that number does not change a bit of the result.
+that number does not change a bit of the result. Of what several cores share, how many they are does change the last
+bits: a batch with fewer examples than there are cores.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Workers:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
         if count > 1:
-            self._pool = ThreadPoolExecutor(count, "segloop-tile")
+            self._pool = ThreadPoolExecutor(count, "segloop-work")
             self._start(cores)
 
     @property

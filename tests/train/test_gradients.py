@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +15,17 @@ from torch import Tensor, nn
 from segloop.models.device import has_fast_bfloat16
 from segloop.models.maskrcnn import FAMILY as MASKRCNN
 from segloop.models.maskrcnn_config import MaskRCNNConfig
-from segloop.models.protocol import Example, ModelSpec, Separable, Task, Trainable
+from segloop.models.protocol import Example, MeanLoss, ModelSpec, Task, Trainable
 from segloop.models.unet import FAMILY as UNET
-from segloop.train.gradients import Gradients
+from segloop.train.gradients import Gradients, weighed
 
 
-def maskrcnn() -> Trainable:
+def maskrcnn(samples: int = 0) -> Trainable:
     torch.manual_seed(0)
     config = MaskRCNNConfig((8,) * 4, (1,) * 4, pyramid=8, box_hidden=8, mask_layers=(8,), proposals_train=20)
+    if samples:
+        # more than there are: nothing is left to chance
+        config = replace(config, rpn_samples=samples, box_samples=samples, rpn_positive=1.0, box_positive=1.0)
     numbers = {name: getattr(config, name) for name in config.__slots__}
     return MASKRCNN.build(ModelSpec("x", "maskrcnn", Task.INSTANCE, ("cell",), architecture=numbers))
 
@@ -54,10 +59,21 @@ def training(model: Trainable) -> list[nn.Parameter]:
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    with threads(2):
+        yield
+
+
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segloop.train.gradients.has_fast_bfloat16", lambda device: False)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
 
 
 def computed(model: Trainable, examples: list[Example], step: int, apart: bool = True) -> tuple[float, list[Tensor]]:
@@ -67,24 +83,59 @@ def computed(model: Trainable, examples: list[Example], step: int, apart: bool =
     return loss, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in training(model)]
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_side_by_side_they_are_the_mean_of_each_alone() -> None:
-    model, examples = maskrcnn(), crops(3)
-    parameters = training(model)
-    assert isinstance(model, Separable)
-    loss, gradients = computed(model, examples, step=7)
-    losses, sums = [], [torch.zeros_like(p) for p in parameters]
-    for place, example in enumerate(examples):
-        seed = int(np.random.SeedSequence([4, 7, place]).generate_state(1)[0])
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16(model.device)):
-            alone = torch.stack([part.float() for part in model.losses_of(example, seed).values()]).sum()
-        losses.append(float(alone.detach()))
-        for total, own in zip(sums, torch.autograd.grad(alone, parameters, allow_unused=True)):
-            if own is not None:
-                total += own / 3
-    assert loss == pytest.approx(np.mean(losses), rel=1e-6)
-    for found, wanted in zip(gradients, sums):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+def empty(reviewed: bool) -> Example:
+    pixels = torch.full((64, 64), reviewed)
+    return Example(torch.randn(1, 64, 64), torch.zeros((64, 64), dtype=torch.int64), pixels)
+
+
+BATCHES = {
+    "objects": lambda: crops(3),
+    "one without objects": lambda: [crops(2)[1], empty(reviewed=True)],
+    "one with nothing reviewed": lambda: [empty(reviewed=False), *crops(2)],
+    "none with objects": lambda: [empty(reviewed=True), empty(reviewed=True)],
+    "nothing reviewed": lambda: [empty(reviewed=False), empty(reviewed=False)],
+}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.usefixtures("float32")
+def test_loss_and_gradients_are_those_of_the_batch_together(batch: str, count: int) -> None:
+    model, examples = maskrcnn(samples=10**6), BATCHES[batch]()
+    training(model)
+    with threads(count):
+        loss, gradients = computed(model, examples, 7)
+        whole, wanted = computed(model, examples, 7, apart=False)
+    assert loss == pytest.approx(whole, rel=1e-5)
+    for found, own in zip(gradients, wanted):
+        torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-5)
+    has_masks = any(bool((example.labels > 0).any()) for example in examples)
+    assert any(bool(g.any()) for g in gradients[-4:]) == has_masks
+    # a step moves what nothing was learned of as it does together: zeros are not the same as nothing
+    assert all(p.grad is not None for p in training(model))
+
+
+@pytest.mark.usefixtures("float32")
+def test_the_number_of_threads_changes_no_more_than_rounding() -> None:
+    model, examples = maskrcnn(), [*crops(4), empty(reviewed=True)]
+    training(model)
+    found = []
+    for count in (1, 2):
+        with threads(count):
+            found.append(computed(model, examples, 7))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for one, two in zip(found[0][1], found[1][1]):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
+def test_an_example_weighs_as_much_as_it_has_of_what_a_loss_is_the_mean_over() -> None:
+    def loss(value: float, count: int) -> MeanLoss:
+        return MeanLoss(torch.tensor(value), count)
+
+    shares = weighed(
+        [{"a": loss(2.0, 1), "b": loss(5.0, 4)}, {"a": loss(4.0, 3), "b": loss(0.0, 0)}, {"a": loss(0.0, 0)}]
+    )
+    assert [float(share) for share in shares] == [5.5, 3.0, 0.0]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -141,5 +192,4 @@ def test_a_loss_that_is_no_number_leaves_no_gradients(apart: bool) -> None:
     gradients = Gradients(model, 2, seed=0, apart=apart)
     assert not math.isfinite(gradients.compute(examples, 0, lambda: None))
     gradients.close()
-    if not apart:
-        assert all(p.grad is None for p in parameters)
+    assert all(p.grad is None for p in parameters)

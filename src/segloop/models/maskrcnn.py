@@ -17,12 +17,12 @@ from segloop.models.maskrcnn_config import RESNET50, SMALL, config_from
 from segloop.models.maskrcnn_losses import drawn_by
 from segloop.models.maskrcnn_network import LIMIT_AREA, MASK_CHANNELS, MaskRCNN
 from segloop.models.maskrcnn_targets import DetectionExample, detection_target
-from segloop.models.protocol import Example, Instances, ModelSpec, Task
+from segloop.models.protocol import Example, Instances, MeanLoss, ModelSpec, Task
 from segloop.models.torch_model import TorchModel, copy_matching
 
 TILE = 640
-"""Largest side of a tile unless the user says another: of larger tiles less is overlap, smaller ones show sooner and keep
-more cores at work, 16 in an image of 2048 x 2048 pixels."""
+"""Largest side of a tile unless the user says another: of larger tiles less is overlap, smaller ones show sooner and
+keep more cores at work, 16 in an image of 2048 x 2048 pixels."""
 
 
 class MaskRCNNModel(TorchModel):
@@ -105,10 +105,19 @@ class MaskRCNNModel(TorchModel):
         images = images[some].contiguous(memory_format=torch.channels_last)
         return self.module.losses(images, [targets[index] for index in some])
 
-    def losses_of(self, example: Example, seed: int) -> dict[str, Tensor]:
-        """The losses of one example, with boxes to learn from that ``seed`` draws."""
-        with drawn_by(torch.Generator(self.device).manual_seed(seed)):
-            return self.losses([example])
+    def losses_of(self, example: Example, seed: int) -> dict[str, MeanLoss]:
+        """The losses of one example, with boxes to learn from that ``seed`` draws; a mean over none if unreviewed."""
+        proposals, boxes = self.module.rpn.fg_bg_sampler, self.module.roi_heads.fg_bg_sampler
+        with drawn_by(torch.Generator(self.device).manual_seed(seed)) as drawn:
+            losses = self.losses([example])
+        counts = {
+            "loss_objectness": drawn.examples(proposals),
+            "loss_rpn_box_reg": drawn.examples(proposals),
+            "loss_classifier": drawn.examples(boxes),
+            "loss_box_reg": drawn.examples(boxes),
+            "loss_mask": drawn.positives(boxes),
+        }
+        return {name: MeanLoss(loss, counts[name]) for name, loss in losses.items()}
 
     def with_classes(self, classes: Sequence[str]) -> MaskRCNNModel:
         """Return a copy for other classes: only the last layers of the box and mask heads are new."""

@@ -61,17 +61,43 @@ def is_unreviewed(boxes: Tensor, target: Mapping[str, Any]) -> Tensor:
     return unreviewed_share(places, target["unreviewed"], crops) > IGNORE_SHARE
 
 
-_GENERATOR: ContextVar[torch.Generator | None] = ContextVar("segloop-examples", default=None)
+class Draws:
+    """What draws examples, and how many each sampler has drawn with it.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+        self._counts: dict[ExampleSampler, tuple[int, int]] = {}
+
+    def positives(self, sampler: ExampleSampler) -> int:
+        """How many positive examples a sampler drew last; 0 if it was not asked."""
+        return self._counts.get(sampler, (0, 0))[0]
+
+    def examples(self, sampler: ExampleSampler) -> int:
+        """How many examples of both kinds a sampler drew last; 0 if it was not asked."""
+        return sum(self._counts.get(sampler, (0, 0)))
+
+    def count(self, sampler: ExampleSampler, positives: int, negatives: int) -> None:
+        """Note what a sampler drew."""
+        self._counts[sampler] = positives, negatives
+
+
+_DRAWS: ContextVar[Draws | None] = ContextVar("segloop-examples", default=None)
 
 
 @contextmanager
-def drawn_by(generator: torch.Generator) -> Generator[None, None, None]:
+def drawn_by(generator: torch.Generator) -> Generator[Draws, None, None]:
     """Let examples be drawn by ``generator`` in this thread; otherwise it is torch's own, which all threads share."""
-    token = _GENERATOR.set(generator)
+    draws = Draws(generator)
+    token = _DRAWS.set(draws)
     try:
-        yield
+        yield draws
     finally:
-        _GENERATOR.reset(token)
+        _DRAWS.reset(token)
 
 
 class ExampleSampler(BalancedPositiveNegativeSampler):
@@ -79,17 +105,23 @@ class ExampleSampler(BalancedPositiveNegativeSampler):
 
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Draw from labels that are 1 or more, 0, or less than 0 (none); return masks of both kinds, uint8 (N,)."""
-        most = int(self.batch_size_per_image * self.positive_fraction)
+        most, draws = int(self.batch_size_per_image * self.positive_fraction), _DRAWS.get()
         chosen: tuple[list[Tensor], list[Tensor]] = [], []
+        counts = [0, 0]
         for labels in matched_idxs:
             left = self.batch_size_per_image
-            for kind, limit, kept in ((labels >= 1, most, chosen[0]), (labels == 0, left, chosen[1])):
-                places = torch.where(kind)[0]
+            for kind, limit in enumerate((most, left)):
+                places = torch.where(labels == 0 if kind else labels >= 1)[0]
                 # of negative ones as many as there is room for beside the positive ones
                 count = min(len(places), limit, left)
                 left -= count
-                order = torch.randperm(len(places), generator=_GENERATOR.get(), device=labels.device)
-                kept.append(torch.zeros_like(labels, dtype=torch.uint8).index_fill_(0, places[order[:count]], 1))
+                counts[kind] += count
+                order = torch.randperm(len(places), generator=draws.generator if draws else None, device=labels.device)
+                chosen[kind].append(
+                    torch.zeros_like(labels, dtype=torch.uint8).index_fill_(0, places[order[:count]], 1)
+                )
+        if draws:
+            draws.count(self, *counts)
         return chosen
 
 

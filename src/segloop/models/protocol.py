@@ -246,12 +246,31 @@ class Trainable(Segmenter, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class MeanLoss:
+    """A loss of one example as a part of its batch's.
+
+    Parameters
+    ----------
+    value : float ()
+        A scalar with its graph: a mean. 0, with a graph, if it is one over nothing.
+    count : int
+        What it is the mean over, such as boxes: in the batch's loss it weighs as much as it has of them.
+    """
+
+    value: Tensor
+    count: int
+
+
 @runtime_checkable
 class Separable(Protocol):
-    """A model that learns a batch from its examples one by one: the batch's gradient is the mean of theirs."""
+    """A model that learns a batch from its examples one by one.
 
-    def losses_of(self, example: Example, seed: int) -> dict[str, Tensor]:
-        """Return the named losses (scalars) of one example; what is drawn at random follows from ``seed`` alone.
+    The batch's loss is, for each name, the mean over all that its examples' losses are means over.
+    """
+
+    def losses_of(self, example: Example, seed: int) -> dict[str, MeanLoss]:
+        """Return the named losses of one example; what is drawn at random follows from ``seed`` alone.
 
         May be called in several threads at once. The module must be in training mode, its batch norms must not.
         """

@@ -1,12 +1,16 @@
 """Gradients of a batch: of all its examples together, or on a CPU of each by itself, side by side.
 
 The many small steps of finding objects leave a second core idle that shares in each of them. With an example of its own
-each core has work throughout.
+each core has work throughout. The loss is that of the batch all the same: examples' losses are weighed by what they are
+means over, once all of them are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -14,7 +18,7 @@ import torch
 from torch import Tensor
 
 from segloop.models.device import has_fast_bfloat16
-from segloop.models.protocol import Example, Separable, Trainable
+from segloop.models.protocol import Example, MeanLoss, Separable, Trainable
 from segloop.workers import Workers
 
 
@@ -30,15 +34,16 @@ class Gradients:
         What is drawn at random follows from it, the number of the step and the place in the batch, if examples are
         handled one by one; otherwise from torch's own generator.
     apart : bool
-        Whether examples may be handled one by one: not where a layer learns the statistics of a batch.
+        Whether examples may be handled one by one, which they are on a CPU, whatever the number of threads: not where a
+        layer learns the statistics of a batch.
     """
 
     def __init__(self, model: Trainable, batch: int, seed: int, apart: bool) -> None:
         self._model, self._seed = model, seed
         self._parameters = [p for p in model.module.parameters() if p.requires_grad]
-        count = min(batch, torch.get_num_threads()) if model.device.type == "cpu" else 1
-        self._separable = model if apart and count > 1 and isinstance(model, Separable) else None
-        self._workers = Workers(count, torch.get_num_threads() // count) if self._separable else Workers(1)
+        self._separable = model if apart and model.device.type == "cpu" and isinstance(model, Separable) else None
+        count = min(batch, torch.get_num_threads()) if self._separable else 1
+        self._workers = Workers(count, torch.get_num_threads() // count)
 
     def compute(self, examples: Sequence[Example], step: int, meanwhile: Callable[[], object]) -> float:
         """Leave the gradients in the parameters and return the loss; if that is not finite there are none.
@@ -49,20 +54,7 @@ class Gradients:
             parameter.grad = None
         if self._separable is None:
             return self._together(examples)
-        parts = [
-            self._workers.submit(self._alone, self._separable, example, self._number(step, place))
-            for place, example in enumerate(examples)
-        ]
-        meanwhile()
-        found = [part.result() for part in parts]
-        # in the order of the examples, whichever was ready first
-        share = 1 / len(examples)
-        for number, parameter in enumerate(self._parameters):
-            for _, gradients in found:
-                own = gradients[number] if gradients else None
-                if own is not None:
-                    parameter.grad = own * share if parameter.grad is None else parameter.grad.add_(own, alpha=share)
-        return float(np.mean([loss for loss, _ in found]))
+        return self._apart(self._separable, examples, step, meanwhile)
 
     def close(self) -> None:
         """End the threads."""
@@ -75,12 +67,41 @@ class Gradients:
             loss.backward()
         return float(loss.detach())
 
-    def _alone(self, model: Separable, example: Example, seed: int) -> tuple[float, tuple[Tensor | None, ...]]:
+    def _apart(
+        self, model: Separable, examples: Sequence[Example], step: int, meanwhile: Callable[[], object]
+    ) -> float:
+        asked = [
+            self._workers.submit(self._losses, model, example, self._number(step, place))
+            for place, example in enumerate(examples)
+        ]
+        if self._workers.count > 1:
+            meanwhile()
+        losses = weighed([part.result() for part in asked])
+        loss = sum(float(own.detach()) for own in losses)
+        if not math.isfinite(loss):
+            return loss
+        under_way: deque[Future[tuple[Tensor | None, ...]]] = deque()
+        for own in losses:
+            under_way.append(self._workers.submit(self._gradients, own))
+            # no more of them at once than keep the threads at work: each is as large as the model
+            if len(under_way) == self._workers.ahead:
+                self._add(under_way.popleft().result())
+        while under_way:
+            self._add(under_way.popleft().result())
+        return loss
+
+    def _losses(self, model: Separable, example: Example, seed: int) -> dict[str, MeanLoss]:
         with self._precision(cached=False):
-            loss = _sum(model.losses_of(example, seed))
-        if not torch.isfinite(loss):
-            return float(loss.detach()), ()
-        return float(loss.detach()), torch.autograd.grad(loss, self._parameters, allow_unused=True)
+            return model.losses_of(example, seed)
+
+    def _gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(loss, self._parameters, allow_unused=True)
+
+    def _add(self, gradients: tuple[Tensor | None, ...]) -> None:
+        learned = [number for number, own in enumerate(gradients) if own is not None]
+        torch.autograd.backward(
+            [self._parameters[number] for number in learned], [gradients[number] for number in learned]
+        )
 
     def _precision(self, cached: bool) -> AbstractContextManager[object]:
         # what is kept of weights in bfloat16 is one for all threads, each with its own graph
@@ -91,6 +112,17 @@ class Gradients:
 
     def _number(self, step: int, place: int) -> int:
         return int(np.random.SeedSequence([self._seed, step, place]).generate_state(1)[0])
+
+
+def weighed(examples: Sequence[Mapping[str, MeanLoss]]) -> list[Tensor]:
+    """Return each example's share of its batch's loss, scalars of float32: their sum is the loss."""
+    counts: Counter[str] = Counter()
+    for losses in examples:
+        counts.update({name: loss.count for name, loss in losses.items()})
+    return [
+        _sum({name: loss.value * (loss.count / max(1, counts[name])) for name, loss in losses.items()})
+        for losses in examples
+    ]
 
 
 def _sum(parts: dict[str, Tensor]) -> Tensor:
