@@ -102,7 +102,9 @@ class LookingStep(Step):
         live = self._live()
         if live is not None:
             return live.model
-        known = [self.session.find_model(self.session.model), *self.session.models]
+        layer = self._layer()
+        found = self.session.origins[layer].model if layer in self.session.origins else ""
+        known = [*map(self.session.find_model, (found, self.session.model)), *self.session.models]
         return next((info for info in known if info is not None and info.task == "instance"), None)
 
     @property
