@@ -116,6 +116,39 @@ def test_no_rim_is_added_around_what_a_person_confirmed(boxing, qtbot, errors):
     assert errors == []
 
 
+@pytest.mark.gui
+def test_a_box_around_an_object_in_a_reviewed_region_leaves_it(boxing, qtbot, errors):
+    dock, layer = boxing, boxing.correct_step.labels
+    hand, first = pointer.Hand(dock._viewer, qtbot), layer.data.copy()
+    number, corners = best(layer)
+    # no slider was moved: nobody told the candidates
+    dock.review_step.vouch((), *(slice(0, size) for size in layer.data.shape))
+    qtbot.waitUntil(lambda: bool(table(layer).loc[number, "reviewed"]), timeout=PATIENCE)
+    if not dock.adding_step._boxing.active:
+        begin(qtbot, dock)
+    for _ in range(2):
+        hand.drag(layer, *(corners + np.array([[-1, -1], [1, 1]])))
+        assert np.array_equal(layer.data, first) and not layer._undo_history
+        assert "stays, since it lies in a region that you reviewed" in dock.status.text()
+    assert errors == []
+
+
+@pytest.mark.gui
+def test_boxes_work_without_candidates_as_with_them(boxing, qtbot, errors):
+    """As after a restart: the layer's table is there, and what the model found is not."""
+    dock, layer = boxing, boxing.correct_step.labels
+    hand, first, model = pointer.Hand(dock._viewer, qtbot), layer.data.copy(), dock.adding_step.looking.model
+    number, corners = best(layer)
+    dock.session.live.pop(layer).close()
+    other = next(info.name for info in dock.session.models if info.task == "instance" and info != model)
+    dock.session.choose_model(other)
+    assert dock.adding_step.looking.model == model
+    hand.drag(layer, *(corners + np.array([[-1, -1], [1, 1]])))
+    qtbot.waitUntil(lambda: dock.adding_step.job is None and "drawn anew" in dock.status.text(), timeout=PATIENCE)
+    drawn, before = layer.data == number, first == number
+    assert not np.array_equal(drawn, before) and (drawn & before).sum() > 0.7 * before.sum() and errors == []
+
+
 def planned(labels: np.ndarray, inside: np.ndarray, **keywords):
     layer, image = Labels(labels), Image(labels)
     ledger = Ledger(layer)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from segloop._napari.areas import box_of, read, shaped
 from segloop._napari.editing import Paint
+from segloop._napari.features import ObjectOrigin
 from segloop._napari.layers import Placement
 from segloop._napari.ledger import Ledger
 from segloop._napari.live_layer import LiveLayer
@@ -72,7 +73,8 @@ def plan_addition(
     ledger : Ledger
         Of the layer.
     live : LiveLayer or None
-        Its candidates: objects that nobody touched make way where they lie mostly under the mask.
+        Its candidates. Objects of the model that nobody touched or vouched for make way where they lie mostly under the
+        mask; without candidates the table says which are the model's.
     place : Placement
     mask : Mask
         At least one pixel.
@@ -98,8 +100,7 @@ def plan_addition(
     if accepted or np.count_nonzero(inside & free) >= (1 - MOSTLY) * size:
         for number in here:
             own = int(owns[number].mask.sum())
-            untouched = live is not None and live.live.object_of(number) is not None and number not in held
-            if untouched and shares[number] > MOSTLY * own:
+            if number not in held and _is_the_models(ledger, live, number) and shares[number] > MOSTLY * own:
                 stays.discard(number)
                 free |= current == number
                 paints.append(owns[number])
@@ -112,6 +113,16 @@ def plan_addition(
     return Addition(
         type(mask)(area, np.zeros_like(inside)), (), same, tuple(number for number in met if number not in here)
     )
+
+
+def _is_the_models(ledger: Ledger, live: LiveLayer | None, number: int) -> bool:
+    """Whether an object is as the model drew it, and nobody vouched for it."""
+    if vouched(ledger, number):
+        return False
+    if live is not None:
+        return live.live.object_of(number) is not None
+    # after a restart, say, no candidates are there
+    return (ledger.row(number) or {}).get("origin") == ObjectOrigin.MODEL
 
 
 def vouched(ledger: Ledger, number: int) -> str:
