@@ -15,7 +15,15 @@ from segloop.image import Image
 from segloop.matching import match
 from segloop.models.protocol import Instances
 from segloop.models.registry import get_family
-from segloop.retakes import GridView, best_depth, depth_in, needed_depth, plan_retakes
+from segloop.retakes import (
+    GridView,
+    best_depth,
+    depth_in,
+    longest_worthwhile,
+    needed_depth,
+    plan_retakes,
+    retake_side,
+)
 from segloop.seams import Joiner
 from segloop.segmentation import SegmentSettings, segment, segment_events
 from segloop.store import load_model
@@ -107,6 +115,21 @@ def test_what_one_tile_cuts_and_another_sees_well_is_there_only_if_that_one_find
     assert len(np.unique(joiner.join().objects)) == (1 if goes_on else 0)
 
 
+@pytest.mark.parametrize(("score", "longest"), [(0.9, 60.0), (0.15, np.inf)], ids=["too long", "unsure"])
+@pytest.mark.parametrize("elsewhere", [(), ((20.0, 300.0, 75.0, 340.0, 0.9),)], ids=["alone", "another"])
+def test_what_is_denied_does_not_depend_on_objects_elsewhere(elsewhere: tuple, score: float, longest: float) -> None:
+    """An image and a part of it that was cropped say the same of what lies in both."""
+    first = min(GRID, key=lambda tile: (tile.outer[0].start, tile.outer[1].start))
+    end = float(first.outer[1].stop)
+    joiner = Joiner(SHAPE, 0)
+    for tile in GRID:
+        found = ((end - 80, 100.0, end, 160.0, score),) if tile is first else ()
+        # at a border of the last tile, and worth a look
+        joiner.add(tile, instances(*found, *(elsewhere if tile is GRID[-1] else ())))
+    joiner.retakes(32, 0.2, longest)
+    assert not (joiner.join().boxes[:, 1] == 100).any()
+
+
 @pytest.mark.parametrize(
     ("box", "score", "longest"),
     [
@@ -125,15 +148,15 @@ def test_what_is_not_worth_a_tile_is_not_asked_for(box: tuple[float, ...], score
 
 
 def test_a_network_that_has_learned_no_objects_asks_for_nothing() -> None:
-    """Its boxes have any size, and any score."""
+    """Its boxes have any size, and any score; of one that has learned, something, whether it says the size or not."""
     spec = get_family("maskrcnn").new_spec("untrained", ("cell",), channels=1, ndim=2, size="resnet50")
     spec = replace(spec, architecture=dict(spec.architecture) | {"proposals": 50, "detections": 20})
     model = get_family("maskrcnn").build(spec)
     image = Image(np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8), "YX")
 
-    def tiles(object_size: float) -> tuple[int, int]:
+    def tiles(object_size: float, **learned: object) -> tuple[int, int]:
         events: list = []
-        model.spec = replace(spec, object_size=object_size)
+        model.spec = replace(spec, object_size=object_size, **learned)
         settings = SegmentSettings(tile=128, score=0.0)
         if object_size:
             settings = replace(settings, object_size=object_size)
@@ -143,8 +166,17 @@ def test_a_network_that_has_learned_no_objects_asks_for_nothing() -> None:
 
     grid, done = tiles(0)
     assert grid == done > 4
-    grid, done = tiles(40)
-    assert done > grid, "the boxes of this network would not ask for a tile in any case"
+    for object_size, learned in ((40, {}), (0, {"training": {"data": "cells"}})):
+        grid, done = tiles(object_size, **learned)
+        assert done > grid, "the boxes of this network would not ask for a tile in any case"
+
+
+def test_tiles_around_objects_are_no_larger_than_what_is_worth_a_look_needs() -> None:
+    assert retake_side(longest_worthwhile(0, has_learned=False), 640, 32) == 0
+    assert retake_side(longest_worthwhile(20, has_learned=True), 640, 32) == 448
+    # of any size: as large as the model's own
+    assert retake_side(longest_worthwhile(0, has_learned=True), 640, 32) == 640
+    assert retake_side(longest_worthwhile(500, has_learned=True), 640, 32) == 640
 
 
 def test_a_deep_but_unsure_guess_does_not_replace_an_object() -> None:

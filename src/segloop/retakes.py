@@ -6,6 +6,7 @@ by one tile and lies at the border of the next; a tile around it sees it as one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,16 +69,44 @@ def depth_in(tile: Tile, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarra
 
 def best_depth(tiles: Sequence[Tile], boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Distance of boxes to the borders of that tile of a grid in which they lie deepest: float32 (N,)."""
-    outers = {tuple((side.start, side.stop) for side in tile.outer) for tile in tiles}
-    edges = [sorted({outer[axis] for outer in outers}) for axis in (0, 1)]
-    if len(outers) < len(edges[0]) * len(edges[1]):
+    return _Grid(tiles, shape).depth(boxes)
+
+
+class _Grid:
+    """The tiles of a grid over a plane of ``shape`` (Y, X), which are many, as their sides along each axis: few."""
+
+    def __init__(self, tiles: Sequence[Tile], shape: tuple[int, int]) -> None:
+        self._tiles, self._shape = list(tiles), shape
+        outers = {tuple((side.start, side.stop) for side in tile.outer) for tile in tiles}
+        edges = [sorted({outer[axis] for outer in outers}) for axis in (0, 1)]
+        self._sides = [[slice(*pair) for pair in pairs] for pairs in edges]
         # where memory ran short, a part of the plane has smaller tiles: the axes are not independent
+        self._mixed = len(outers) < len(edges[0]) * len(edges[1])
+
+    def depth(self, boxes: np.ndarray) -> np.ndarray:
+        """See :func:`best_depth`."""
+        if not self._mixed:
+            along = (_along(own, boxes, axis, self._shape[axis]) for axis, own in enumerate(self._sides))
+            return np.minimum(*along)
         best = np.full(len(boxes), -np.inf, np.float32)
-        for tile in tiles:
-            np.maximum(best, depth_in(tile, boxes, shape), out=best)
+        for tile in self._tiles:
+            np.maximum(best, depth_in(tile, boxes, self._shape), out=best)
         return best
-    sides = ([slice(*pair) for pair in pairs] for pairs in edges)
-    return np.minimum(*(_along(own, boxes, axis, shape[axis]) for axis, own in enumerate(sides)))
+
+
+class _Rows:
+    """Boxes float32 (N, 4) by their first row: tiles are many, and each concerns only those nearby."""
+
+    def __init__(self, boxes: np.ndarray, shape: tuple[int, int]) -> None:
+        self._order = np.argsort(boxes[:, 1], kind="stable")
+        self._tops, self._length = boxes[self._order, 1], shape[0]
+
+    def near(self, tile: Tile) -> np.ndarray:
+        """Numbers of the boxes that begin in the rows of a tile, all that it sees whole among them: ascending."""
+        rows = tile.outer[0]
+        first = np.searchsorted(self._tops, rows.start) if rows.start > 0 else 0
+        end = np.searchsorted(self._tops, rows.stop, side="right") if rows.stop < self._length else len(self._tops)
+        return np.sort(self._order[int(first) : int(end)])
 
 
 def _along(sides: Sequence[slice], boxes: np.ndarray, axis: int, length: int) -> np.ndarray:
@@ -91,21 +120,29 @@ def _along(sides: Sequence[slice], boxes: np.ndarray, axis: int, length: int) ->
     return best
 
 
-def longest_worthwhile(object_size: float) -> float:
-    """Longest side of what is worth a further look, in network pixels.
+def longest_worthwhile(object_size: float, has_learned: bool) -> float:
+    """Longest side of what a model finds that is worth a further look, in network pixels.
 
     Parameters
     ----------
     object_size : float
-        The model's typical diameter in network pixels. 0, not known, as of one that has learned nothing yet, makes it
-        0: its boxes may be of any size, and none is worth a look.
+        Typical diameter of the objects that it learned, in network pixels; 0 if it does not say so. Then anything is
+        worth a look, however long.
+    has_learned : bool
+        The boxes of a network that has learned nothing may be of any size, and none is worth a look: the result is 0.
     """
-    return KNOWN * object_size
+    if not has_learned:
+        return 0.0
+    return KNOWN * object_size or math.inf
 
 
-def retake_side(object_size: float, divisor: int) -> int:
-    """Side of the tiles around objects, a multiple of ``divisor``: what surrounds the longest is seen, and no more."""
-    return round((longest_worthwhile(object_size) + 2 * SIGHT) / divisor) * divisor
+def retake_side(longest: float, own: int, divisor: int) -> int:
+    """Side of the tiles around objects, a multiple of ``divisor``: what surrounds the longest is seen, and no more.
+
+    ``longest`` is what :func:`longest_worthwhile` says, ``own`` the side of the model's own tiles, the most there will
+    be. 0 if there will be none.
+    """
+    return round(min(longest + 2 * SIGHT, own) / divisor) * divisor if longest else 0
 
 
 def worthwhile(boxes: np.ndarray, scores: np.ndarray, score: float, longest: float) -> np.ndarray:
@@ -202,7 +239,10 @@ def _around(box: np.ndarray, size: tuple[int, int], divisor: int, shape: tuple[i
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """What a retake answers for and found: boxes and scores of what is taken of it, and of what it cuts."""
+    """What a retake found: boxes and scores of what is taken of it, and of what it cuts.
+
+    ``answers`` int64 (A,) are the numbers of the objects that it answers for, of those that it sees whole.
+    """
 
     tile: Tile
     answers: np.ndarray
@@ -225,7 +265,7 @@ class Found(Protocol):
 
     @property
     def sources(self) -> np.ndarray:
-        """The number of each one's tile: int64 (N,)."""
+        """The number of each one's tile: int64 (N,), ascending."""
 
     @property
     def depth(self) -> np.ndarray:
@@ -270,14 +310,15 @@ class GridView:
         np.maximum.at(best, owners, found.scores[shown])
         np.maximum.at(own, owners, found.depth[shown])
         around = np.concatenate([low, high], axis=1)
-        depth, needed = best_depth(grid, around, shape), needed_depth(around)
+        self._grid, self._shape = _Grid(grid, shape), shape
+        depth, needed = self._grid.depth(around), needed_depth(around)
         weak = np.flatnonzero(depth < needed)
         # its own tile sees it badly, and another one well
         doubted = np.flatnonzero((own < needed) & (depth >= needed))
         denied = doubted[_denied(around[doubted], best[doubted], found, grid, shape)]
         self.boxes, self.depth, self.scores = around[weak], depth[weak], best[weak]
         self.grid_pieces, self.grid_tiles = len(first), len(grid)
-        self._grid, self._shape = list(grid), shape
+        self._rows = _Rows(self.boxes, shape)
         self._shown = first >= 0
         self._shown[shown] &= ~np.isin(owners, denied)
         self._denies = len(denied) > 0
@@ -309,10 +350,12 @@ class GridView:
         int64 (L,)
             Positions in ``boxes``, ascending.
         """
-        own, best = depth_in(tile, boxes, self._shape), best_depth(self._grid, boxes, self._shape)
+        own, best = depth_in(tile, boxes, self._shape), self._grid.depth(boxes)
         cut = own <= TOUCH
         hardly = best < TAKE_FACTOR * needed_depth(boxes)
-        for whole in self.boxes[depth_in(tile, self.boxes, self._shape) > TOUCH]:
+        near = self._rows.near(tile)
+        seen = near[depth_in(tile, self.boxes[near], self._shape) > TOUCH]
+        for whole in self.boxes[seen]:
             hardly |= box_iou(boxes, whole) >= MIN_IOU
         asked = ~cut & (own > best) & hardly
         beside = asked.copy()
@@ -320,22 +363,22 @@ class GridView:
             # what it takes for something else beside this is not mistaken for it
             beside |= box_iou(boxes, one) >= MIN_IOU
         taken = np.flatnonzero(beside & ~cut)
-        answers = belongs(tile, self.boxes - _corner(tile), self._shape)
+        answers = seen[belongs(tile, self.boxes[seen] - _corner(tile), self._shape)]
         self._answers.append(_Answer(tile, answers, boxes[taken], scores[taken], boxes[cut], scores[cut]))
         return taken
 
     def left(self) -> np.ndarray:
         """Pieces of the objects that no retake sees better and no tile denies: int64 (L,), ascending, of the N."""
         seen = np.zeros(len(self.boxes) + 1, bool)
-        needed = needed_depth(self.boxes)
         for one in self._answers:
-            depth = depth_in(one.tile, self.boxes, self._shape)
-            better = one.answers & (depth > TOUCH) & (depth > self.depth + ANSWER_MARGIN)
-            for number in np.flatnonzero(better & ~seen[:-1]):
-                whole, least = self.boxes[number], self.scores[number] / 2
+            boxes = self.boxes[one.answers]
+            depths, needed = depth_in(one.tile, boxes, self._shape), needed_depth(boxes)
+            better = (depths > self.depth[one.answers] + ANSWER_MARGIN) & ~seen[one.answers]
+            for number, whole, depth, enough in zip(one.answers[better], boxes[better], depths[better], needed[better]):
+                least = self.scores[number] / 2
                 instead = (box_iou(one.boxes, whole) >= MIN_IOU) & (one.scores >= least)
                 # where it sees well and finds nothing, there is nothing: a part cut off may look like an object
-                told = instead.any() or depth[number] >= needed[number]
+                told = instead.any() or depth >= enough
                 seen[number] = told and not _goes_on(whole, least, one.cut, one.cut_scores)
         return np.flatnonzero(self._shown & ~seen[self._owners])
 
@@ -345,13 +388,16 @@ def _denied(
 ) -> np.ndarray:
     """Whether a tile that sees an object's place well, and answers for it, did not find it: bool (N,)."""
     denied = np.zeros(len(boxes), bool)
-    needed = needed_depth(boxes)
+    rows = _Rows(boxes, shape)
     for number, tile in enumerate(grid if len(boxes) else ()):
-        asked = ~denied & (depth_in(tile, boxes, shape) >= needed) & belongs(tile, boxes - _corner(tile), shape)
-        if not asked.any():
+        near = rows.near(tile)
+        near = near[~denied[near] & (depth_in(tile, boxes[near], shape) >= needed_depth(boxes[near]))]
+        asked = near[belongs(tile, boxes[near] - _corner(tile), shape)]
+        if not len(asked):
             continue
-        cut = np.flatnonzero((found.sources == number) & found.cut)
-        for one in np.flatnonzero(asked):
+        first, end = np.searchsorted(found.sources, [number, number + 1])
+        cut = int(first) + np.flatnonzero(found.cut[first:end])
+        for one in asked:
             denied[one] = not _goes_on(boxes[one], scores[one] / 2, found.boxes[cut], found.scores[cut])
     return denied
 

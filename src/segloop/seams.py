@@ -92,17 +92,16 @@ class Joiner:
         divisor : int
             Of the tiles' starts.
         score, longest : float
-            Objects below the one, or longer than the other, are not worth a tile.
+            Objects below the one, or longer than the other, are not worth a tile. If ``longest`` is 0 none is, and
+            nothing is denied either.
         size : (int, int), optional
             Y, X of the tiles, by default the smallest of the grid.
         """
-        if not self._count:
-            return []
-        suspects = [
-            worthwhile(boxes, scores, score, longest) & (depth_in(tile, boxes, self._shape) < needed_depth(boxes))
-            for tile, (boxes, scores, _) in zip(self._tiles, self._parts)
-        ]
-        if not any(own.any() for own in suspects):
+        # what is not worth a tile may still be denied by another one, whatever else is on the plane
+        if longest <= 0 or not any(
+            (depth_in(tile, boxes, self._shape) < needed_depth(boxes)).any()
+            for tile, (boxes, _, _) in zip(self._tiles, self._parts)
+        ):
             return []
         pieces = self._gather()
         best, rest, objects = _resolve(pieces, np.arange(self._count))

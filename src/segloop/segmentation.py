@@ -25,7 +25,7 @@ from segloop.models.protocol import Instances, ModelSpec, Promptable, ScoreMap, 
 from segloop.normalize import Statistics
 from segloop.object_size import fitting_zoom, smallest_area
 from segloop.planning import Plan, Region, nearest_first, network_image
-from segloop.retakes import retake_side
+from segloop.retakes import longest_worthwhile, retake_side
 from segloop.settings import AUTO, Auto, check_ranges, setting
 from segloop.shortage import make_smaller
 from segloop.stitching import ClassStitcher, ObjectStitcher, Stitcher
@@ -50,7 +50,8 @@ class SegmentSettings:
     tile: int | Auto = setting(
         AUTO,
         label="Tile",
-        help="Side of a tile in pixels. Smaller tiles need less memory. Auto takes what fits.",
+        help="Side of a tile in pixels. Smaller tiles need less memory; those around objects at seams have a size of "
+        "their own, as memory allows. Auto takes what fits.",
         least=64,
         most=8192,
     )
@@ -203,7 +204,9 @@ def segment_events(
     planes = _planes_from(first_plane, image, model.spec.ndim, len(blocks))
     waiting = deque((plane, tiles[number]) for plane in planes for number in order)
     total, done = len(waiting), 0
-    needed = max(model.working_memory(shape) for shape in (tiles[0].shape, plan.retake_shape))
+    needed = model.working_memory(tiles[0].shape)
+    if plan.retake_side:
+        needed = max(needed, model.working_memory(plan.retake_shape))
     free = free_memory(device)
     batch = fitting_batch(needed, free, device)
     workers = Workers(fitting_workers(total, int(SHARE * free // max(1, needed))) if device.type == "cpu" else 1)
@@ -338,7 +341,8 @@ def _plan_at(
         notices.append(f"memory is short: tiles of {fitting} instead of {own} pixels are used")
     side = asked or fitting
     halo = min(spec.halo, side // 4)
-    around = min(fitting, retake_side(spec.object_size, divisor)) if spec.task is Task.INSTANCE else 0
+    longest = longest_worthwhile(spec.object_size, spec.has_learned) if spec.task is Task.INSTANCE else 0.0
+    around = retake_side(longest, fitting, divisor)
     plan = Plan(spec, statistics, shape, scaled, side, halo, divisor, settings.flips, around)
     if plan.is_blank:
         notices.append("the image has one intensity only; nothing can be found in it")

@@ -300,8 +300,8 @@ class ObjectStitcher:
         self._joiners = [Joiner((height, width), plane) for plane in range(self._layout.planes)]
         self._previewed = 0
         # at least half as sure as what is shown
-        self._worthwhile = score / 2, longest_worthwhile(plan.spec.object_size)
-        self._expected = 0.0
+        self._worthwhile = score / 2, longest_worthwhile(plan.spec.object_size, plan.spec.has_learned)
+        self._expected, self._asked = 0.0, False
 
     def add(self, plane: int, tile: Tile, part: Any) -> None:
         """Take the instances of a tile."""
@@ -310,6 +310,8 @@ class ObjectStitcher:
                 f"the instance model {self._plan.spec.name!r} returned {type(part).__name__}, not Instances"
             )
         self._joiners[plane].add(tile, part)
+        if self._asked:
+            return
         height, width = self._plan.scaled
         self._expected += expected_retakes(tile, part.boxes, part.scores, *self._worthwhile, (height, width))
 
@@ -328,6 +330,7 @@ class ObjectStitcher:
 
     def retakes(self) -> list[tuple[int, Tile]]:
         """Tiles around objects that no tile sees well, of those that are worth it."""
+        self._asked = True
         sizes = [joiner.smallest_tile for joiner in self._joiners]
         smallest = min(height for height, _ in sizes), min(width for _, width in sizes)
         height, width = self._plan.retake_shape

@@ -44,7 +44,8 @@ class ModelSpec:
         The family's own numbers, such as levels and base channels.
     normalization : Normalization
     object_size : float
-        Median diameter of the objects it was trained on, in network pixels; 0 if unknown.
+        Median diameter of the objects it was trained on, in network pixels; 0 if unknown. An instance model says it
+        so that its objects at seams are looked at again if they are of a size that it knows (:mod:`segloop.retakes`).
     zoom : float
         Network pixels per image pixel, unless the user says how large the objects are.
     tile, halo : int
@@ -56,7 +57,7 @@ class ModelSpec:
         Name and version of the model it was fine-tuned from; "" if from scratch.
     description, license : str
     training : mapping
-        How it came to be: data, settings, seed, scores, package versions.
+        How it came to be: data, settings, seed, scores, package versions; empty if nothing was learned yet.
     """
 
     name: str
@@ -94,6 +95,11 @@ class ModelSpec:
                 f"a model with zoom {self.zoom}, object size {self.object_size}, score threshold "
                 f"{self.score_threshold}; expected zoom > 0, object size >= 0, threshold in [0, 1]"
             )
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether it says what it learned: its objects' size, how it came to be, or what it was fine-tuned from."""
+        return bool(self.object_size or self.training or self.parent)
 
     @property
     def border_class(self) -> int | None:
