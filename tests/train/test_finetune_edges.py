@@ -57,19 +57,28 @@ KNOWN = ("background", "inside", "border")
 
 
 @pytest.mark.parametrize(
-    ("names", "parent", "same"), [(KNOWN, "", True), (KNOWN, "mine@1", False), (("sky", "sea", "sand"), "", False)]
+    ("names", "record", "same"),
+    [
+        (KNOWN, {}, True),
+        # such as a person's own model, or one whose number of channels was changed
+        (KNOWN, {"parent_sha256": "1f", "young_classes": False}, True),
+        (KNOWN, {"parent_sha256": "1f", "young_classes": True}, False),
+        (("sky", "sea", "sand"), {}, False),
+    ],
 )
 def test_statistics_of_the_features_are_learned_with_young_classes_only(
-    names: tuple[str, ...], parent: str, same: bool, tmp_path: Path
+    names: tuple[str, ...], record: dict[str, object], same: bool, tmp_path: Path
 ) -> None:
     labels = np.zeros((64, 64), np.uint8)
     labels[8:40, 10:30] = 1
     labels[40:60, 10:30] = 2
     training_set = TrainingSet(tmp_path, Task.SEMANTIC, names)
     training_set.add(Image(labels * 100, "YX"), labels)
-    model = get_family("unet").build(replace(tiny_spec(), parent=parent))
+    model = get_family("unet").build(replace(tiny_spec(), parent="mine@1" if record else "", training=record))
     old = model.module.state_dict()
-    new = drain(finetune_events(model, training_set, QUICK)).model.module.state_dict()
+    found = drain(finetune_events(model, training_set, QUICK)).model
+    assert found.spec.training["young_classes"] is not same
+    new = found.module.state_dict()
     means = [name for name in old if name.endswith("running_mean")]
     assert means
     assert all(torch.equal(old[name], new[name]) == same for name in means)

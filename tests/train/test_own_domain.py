@@ -93,7 +93,7 @@ def test_other_models_have_no_own_domain_here() -> None:
     assert origin_of(spec) == "" and OwnScores().words == ""
     assert not has_young_classes(spec, spec.classes) and has_young_classes(spec, ("sky", "sea"))
     objects = load_model("nuclei-maskrcnn").spec
-    assert not has_young_classes(replace(objects, parent="mine@1", training={}), ("worm",))
+    assert not has_young_classes(replace(objects, parent="mine@1", training={"young_classes": True}), ("worm",))
     own = OwnDomain(spec, True)
     draw = rehearsal_source(1)
     assert own.rehearse(draw, 0.5, spec, (64, 64), Augmentation()) is draw

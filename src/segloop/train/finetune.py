@@ -240,7 +240,7 @@ def finetune_events(
         student, training_set, settings, stop, rate, augmentation, comparable, parent, frozen, clock, keeper, schedule
     )
     spec = result.model.spec
-    training = {**spec.training, "parent_sha256": weights_digest(model)}
+    training = {**spec.training, "parent_sha256": weights_digest(model), "young_classes": young_classes}
     result.model.spec = replace(spec, classes=names_to_take(spec, training_set), training=training)
     return result
 

@@ -56,12 +56,12 @@ def origin_of(spec: ModelSpec) -> str:
 def has_young_classes(spec: ModelSpec, classes: Sequence[str]) -> bool:
     """Whether classes of pixels that a model is to learn are new to it, or were learned by fine-tuning only.
 
-    The bundled model with which it began did not know them: what it knows of them comes from a few regions, in which
-    some may not even have occurred.
+    The model that was first fine-tuned did not know them, be it bundled or a person's own: what is known of them comes
+    from a few regions, in which some may not even have occurred. Each version records it.
     """
     if spec.task is not Task.SEMANTIC:
         return False
-    return tuple(classes) != spec.classes or (bool(spec.parent) and not origin_of(spec))
+    return tuple(classes) != spec.classes or spec.training.get("young_classes") is True
 
 
 @dataclass(frozen=True, slots=True)
