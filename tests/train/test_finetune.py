@@ -255,6 +255,19 @@ def test_nothing_reviewed(tmp_path: Path) -> None:
         finetune(unet(), training_set, QUICK)
 
 
+@pytest.mark.parametrize(
+    ("task", "side", "enough"),
+    [(Task.INSTANCE, 30, "32 × 32 pixels, or the larger part of an object"), (Task.SEMANTIC, 3, "16 pixels")],
+)
+def test_too_little_reviewed(task: Task, side: int, enough: str, tmp_path: Path) -> None:
+    reviewed = np.zeros((64, 64), bool)
+    reviewed[:side, :side] = True
+    training_set = TrainingSet(tmp_path, task, ("cell",) if task is Task.INSTANCE else ("background", "cell"))
+    training_set.add(Image(np.zeros((64, 64), np.uint8), "YX"), np.zeros((64, 64), np.uint8), reviewed)
+    with pytest.raises(TrainingError, match=f"no reviewed region is large enough; expected {enough}"):
+        finetune(unet(), training_set, QUICK)
+
+
 def test_a_single_object_cannot_be_held_out_too(tmp_path: Path) -> None:
     events = []
     result = drain(finetune_events(unet(), instances(tmp_path, count=1, side=30), QUICK), events.append)

@@ -43,7 +43,7 @@ from segloop.train.material import (
 from segloop.train.own_domain import OwnDomain, OwnScores, has_young_classes, rehearsal_share
 from segloop.train.plan import count_learned, steps_per_epoch
 from segloop.train.record import entry_records, environment, schedule_record, set_record, weights_digest
-from segloop.train.regions import find_regions, split_regions
+from segloop.train.regions import find_regions, split_regions, why_none
 from segloop.train.scoring import Pictures, Scoring
 
 
@@ -287,7 +287,7 @@ def _train(
     regions = find_regions(training_set, ndim, settings.seed)
     train, held_out = split_regions(regions, settings.validation, lambda region: is_known(region, learned))
     if not train:
-        raise TrainingError("there is nothing to train on: no region is reviewed. Mark a region as reviewed first")
+        raise TrainingError(f"there is nothing to train on: {why_none(training_set)}")
     # the score says whether the new model is taken: where there is nothing to compare with it would cost time only
     crossed = comparable and not held_out and settings.validation > 0
     folds = find_folds(training_set, train) if crossed else ()

@@ -65,10 +65,22 @@ def find_regions(training_set: TrainingSet, ndim: int, seed: int) -> list[Region
             has_objects = _finder(np.asarray(own_labels), np.asarray(own_reviewed, bool), training_set.task)
             least = SMALLEST_BACKGROUND if training_set.task is Task.INSTANCE else SMALLEST
             for box, piece in _blocks(np.asarray(own_reviewed, bool), side):
-                if not has_objects(box) and np.count_nonzero(own_reviewed[box]) < least:
+                objects = has_objects(box)
+                if not objects and np.count_nonzero(own_reviewed[box]) < least:
                     continue
-                regions.append(Region(entry, plane, box, has_objects(box), _chance(seed, entry, plane, box), piece))
+                regions.append(Region(entry, plane, box, objects, _chance(seed, entry, plane, box), piece))
     return regions
+
+
+def why_none(training_set: TrainingSet) -> str:
+    """Say why a training set has no regions, and what to do about it."""
+    if not any(np.any(training_set.read(entry)[2]) for entry in training_set.entries):
+        return "no region is reviewed. Mark a region as reviewed first"
+    enough = f"{SMALLEST} pixels"
+    if training_set.task is Task.INSTANCE:
+        side = math.isqrt(SMALLEST_BACKGROUND)
+        enough = f"{side} × {side} pixels, or the larger part of an object"
+    return f"no reviewed region is large enough; expected {enough}. Mark more as reviewed"
 
 
 def halve(training_set: TrainingSet, region: Region) -> tuple[Region, ...]:
