@@ -63,7 +63,11 @@ class FinetuneSettings:
     )
     device: Device = setting(Device.AUTO, label="Device", help="Where to compute. Auto takes a GPU if there is one.")
     seed: int = setting(
-        0, label="Seed", help="The same seed, data and device give the same model.", least=0, most=2**31
+        0,
+        label="Seed",
+        help="The same seed, data, device and number of threads give the same model.",
+        least=0,
+        most=2**31,
     )
     validation: float = setting(
         0.25,
