@@ -50,10 +50,21 @@ def test_the_same_weights_to_the_bit(trained, folders, run):
     torch.set_num_threads(2)
     ran = run("finetune", "--like", "mine@1", *files(folders), "--name", "again", "--keep-worse", "--json")
     assert ran.code == 0, ran.err
-    assert json.loads(ran.out)["same_weights"] is True and not [line for line in ran.err if "may differ" in line]
+    assert json.loads(ran.out)["same_weights"] is True and not [line for line in ran.err if "was made" in line]
     assert weights(home() / "models" / "again" / "1") == weights(trained)
     ran = run("finetune", "--like", "again@1", *files(folders), "--name", "again", "--keep-worse")
     assert "the weights are those of again@1, to the bit" in ran.out
+
+
+@pytest.mark.parametrize("recorded", [None, 10**6])
+def test_a_version_that_was_trained_in_another_way_is_told_beforehand(recorded, trained, folders, run):
+    path = trained / "model.json"
+    document = json.loads(path.read_text())
+    training = document["model"]["training"]
+    training.pop("recipe") if recorded is None else training.update(recipe=recorded)
+    path.write_text(json.dumps(document))
+    ran = run("finetune", "--like", "mine@1", *files(folders), "--name", "again", "--keep-worse")
+    assert any("mine@1 was made by a SegLoop that trained in another way" in line for line in ran.err)
 
 
 def test_a_training_that_the_time_ended_is_repeated_step_by_step(trained, folders, run):

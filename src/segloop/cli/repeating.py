@@ -108,6 +108,8 @@ class Recipe:
     def tell_differences(self) -> None:
         """Note what may keep the weights from being the same although data and settings are."""
         now = environment()
+        if self.record.get("recipe", 1) != now["recipe"]:
+            note(f"{self.version} was made by a SegLoop that trained in another way: the weights will not be the same")
         others = [
             f"{name} {self.record[name]} (now {now[name]})"
             for name in (*PACKAGES, "machine")

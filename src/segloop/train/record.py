@@ -15,6 +15,8 @@ from segloop.corrections import Entry, TrainingSet
 from segloop.models.protocol import Trainable
 
 WORDS = {"images": "image", "labels": "labels", "reviewed": "reviewed mask"}
+RECIPE = 2
+"""Number of what a training does with the same data and settings; one more whenever that changes. 1 is not recorded."""
 PACKAGES = ("napari-segloop", "torch", "torchvision", "numpy")
 
 
@@ -29,8 +31,9 @@ def weights_digest(model: Trainable) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Return what sums depend on besides data and settings: packages, kind of processor, number of threads."""
+    """Return what weights depend on besides data and settings: packages, kind of processor, threads, the recipe."""
     return {
+        "recipe": RECIPE,
         **{name: version(name) for name in PACKAGES},
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
