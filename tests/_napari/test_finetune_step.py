@@ -16,7 +16,7 @@ from segloop._napari import training_work
 from segloop._napari.dock import WIDTH
 from segloop._napari.panels import pictures
 from segloop.corrections import TrainingSet
-from segloop.errors import TrainingError
+from segloop.errors import ModelError, TrainingError
 from segloop.events import FoundRegion
 from segloop.image import Image
 from segloop.trainings import LearningCurve, LearningPoint, open_trainings
@@ -154,6 +154,31 @@ def test_a_worse_model_is_only_kept_if_the_person_insists(qtbot, ready, monkeypa
         assert not ready.finetune.details_fold.isVisibleTo(ready.finetune)
         assert not (store.home() / "models" / "worse").exists()
     assert not ready.finetune.keep.isVisibleTo(ready.finetune)
+
+
+def test_a_model_that_could_not_be_saved_can_be_kept_later(qtbot, ready, monkeypatch, finished, errors):
+    decide(monkeypatch, 0.75, 0.5, finished)
+    ready.finetune.name.setText("worse")
+    finetune(qtbot, ready)
+
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("segloop.versions.save_result", fail)
+        press(qtbot, ready.finetune.keep)
+        assert not ready.finetune.keep.isVisibleTo(ready.finetune)
+        qtbot.waitUntil(lambda: bool(errors), timeout=PATIENCE)
+    assert "no space left" in errors[0] and ready.finetune_step.verdict.is_open
+    assert ready.finetune.discard.isVisibleTo(ready.finetune)
+    press(qtbot, ready.finetune.keep)
+    qtbot.waitUntil(lambda: ready.session.model == "worse", timeout=PATIENCE)
+    assert not ready.finetune.keep.isVisibleTo(ready.finetune) and len(errors) == 1
+
+
+def test_what_was_foreseen_of_the_material_is_told(dock, errors):
+    dock.finetune_step.material.fail(ModelError("no model learns from it"))
+    assert errors == ["no model learns from it"] and dock.status.text()
 
 
 def test_stop_keeps_what_is_trained(qtbot, ready, monkeypatch):

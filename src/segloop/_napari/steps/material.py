@@ -35,7 +35,7 @@ class MaterialStep(Step):
     def __init__(self, panel: FinetunePanel, review: ReviewStep, *args: Any) -> None:
         super().__init__(*args)
         self.panel, self.review = panel, review
-        self._locked = self._held = self._is_seen = self._foresees = False
+        self._locked = self._held = self._is_looked_at = self._foresees = False
         self._count: Job | None = None
         self._is_counted = False
         self._base = ""
@@ -64,7 +64,7 @@ class MaterialStep(Step):
 
     def look(self, is_seen: bool) -> None:
         """Take note whether somebody looks at the panel; what changed meanwhile is counted when she does."""
-        self._is_seen = is_seen
+        self._is_looked_at = is_seen
         if is_seen and self.panel.source.items() and not self._locked:
             self._summarize()
 
@@ -76,6 +76,11 @@ class MaterialStep(Step):
         """Take note that it ended; what it learned from may have changed."""
         self._locked = False
         self.count()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a training is under way."""
+        return self._locked
 
     def hold(self, held: bool) -> None:
         """Let no training be started, or allow it again."""
@@ -147,7 +152,7 @@ class MaterialStep(Step):
         if self.panel.source.items() and not self._sets.knows(self._opened_sets()):
             self.count()
             return
-        if self._is_seen and not self._locked:
+        if self._is_looked_at and not self._locked:
             self._plan, self._is_counted = None, False
             self._settings_changed.start()
         self._foresees = False
@@ -214,7 +219,7 @@ class MaterialStep(Step):
             self._count.cancel()
         self._plan, self._count, self._is_counted = None, None, False
         form = self.panel.form
-        coming = self._coming() if self._is_seen else None
+        coming = self._coming() if self._is_looked_at else None
         self._foresees = coming is not None
         folder = self._made_folder()
         if folder is None and coming:

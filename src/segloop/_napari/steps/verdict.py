@@ -91,8 +91,15 @@ class VerdictStep(Step):
         """Save the model that did not get better, and use it."""
         if self._undecided is not None:
             self.panel.show_choice(False)
-            self.begin("SegLoop", partial(work.save_finetuned, self._undecided), self._on_kept)
-            self._undecided = None
+            undecided, self._undecided = self._undecided, None
+            job = self.begin("SegLoop", partial(work.save_finetuned, undecided), self._on_kept)
+            job.failed.connect(lambda _: self._ask_again(undecided))
+
+    def _ask_again(self, undecided: work.Finetuned) -> None:
+        """Let a model that could not be saved be kept once there is room for it, say, unless another one was made."""
+        if self._undecided is None and not self.material.is_locked:
+            self._undecided = undecided
+            self.panel.show_choice(True)
 
     @guarded
     def _on_kept(self, finetuned: work.Finetuned) -> None:
