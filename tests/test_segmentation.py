@@ -284,6 +284,15 @@ def test_events_count_the_tiles() -> None:
     assert found.seconds > 0 and found.notices == ()
 
 
+@pytest.mark.parametrize("make", ["IdealClasses", "IdealObjects"])
+def test_a_model_is_asked_for_the_memory_of_tiles_only(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = getattr(IDEAL, make)()
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(model, "working_memory", lambda shape: asked.append(tuple(shape)) or 1)
+    segment(model, Image(squares((100, 130)), "YX"), SMALL_TILES)
+    assert asked and all(min(shape) >= model.divisor for shape in asked)
+
+
 def test_a_closed_generator_stops_at_its_tile() -> None:
     model = IDEAL.IdealObjects()
     work = segment_events(model, Image(squares((200, 200)), "YX"), SMALL_TILES)
