@@ -1,13 +1,14 @@
 """How nearly the result is independent of the tile size: bundled models on mosaics of real images.
 
-    python benchmarks/seams.py [--json out.json]
+    python benchmarks/seams.py [--json out.json] [--models nuclei-maskrcnn] [--tiles 256,512,640]
     python benchmarks/seams.py --retakes
     python benchmarks/seams.py --enlarged 3 --data DATA/nuclei_dsb2018 --model MODEL --fold 0
 
 The second counts tiles only, no model is run: how many come on top of the grid's for squares of several sizes that
 fill a plane of 8192 × 8192 pixels, with the tiles of ``nuclei-maskrcnn``. The third takes 12 fluorescence images, drawn
 by ``--seed``, of a fold that MODEL has not seen, enlarged so many times and not reduced; its columns are those below,
-counted over all of them, with the tiles of the grids and those that came on top.
+counted over all of them, with the tiles of the grids and those that came on top. ``--leave-out 12`` leaves out of them
+the 12 that seed 0 draws.
 
 Labels from tiles of several sizes are compared with those of one tile that holds the whole image, on
 
@@ -40,11 +41,11 @@ import segloop
 from segloop.events import Event, SegmentStarted, TileDone
 from segloop.labels import bounding_boxes
 from segloop.matching import match
-from segloop.retakes import TOUCH, GridView, best_depth, plan_retakes, retake_side
+from segloop.retakes import TOUCH, GridView, best_depth, longest_worthwhile, plan_retakes, retake_side
 from segloop.samples import load_sample
 from segloop.tiling import Tile, plan_tiles
 
-TILES = (256, 384, 512, 768)
+TILES = (256, 384, 512, 640, 768)
 ENLARGED = 4
 MODALITY = "fluorescence_grayscale"
 LARGEST = 700
@@ -72,12 +73,17 @@ def enlarge(pixels: np.ndarray, factor: float) -> segloop.Image:
     return segloop.Image(larger[0, 0].round().numpy().astype(pixels.dtype), "YX")
 
 
-def unseen(folder: Path, fold: int, factor: float, count: int, seed: int) -> Iterator[segloop.Image]:
-    """Fluorescence images of a fold, of at most ``LARGEST`` pixels a side, enlarged."""
+def unseen(folder: Path, fold: int, factor: float, count: int, seed: int, others: int) -> Iterator[segloop.Image]:
+    """Fluorescence images of a fold, of at most ``LARGEST`` pixels a side, enlarged; none of ``others`` of seed 0."""
     index = pd.read_csv(folder / "index.csv")
     fits = (index.modality == MODALITY) & (index.fold == fold) & (index.height <= LARGEST) & (index.width <= LARGEST)
     names = index.id[fits].to_numpy()
-    for name in np.random.default_rng(seed).choice(names, min(count, len(names)), replace=False):
+
+    def drawn(own: int, number: int) -> np.ndarray:
+        return np.random.default_rng(own).choice(names, min(number, len(names)), replace=False)
+
+    left_out = set(drawn(0, others))
+    for name in (name for name in drawn(seed, count) if name not in left_out):
         yield enlarge(iio.imread(next((folder / "images").glob(f"{name}.*"))), factor)
 
 
@@ -138,12 +144,12 @@ def compare(reference: np.ndarray, labels: np.ndarray, tiles: list[Tile]) -> dic
 
 
 def measure(
-    model: Any, name: str, image: segloop.Image, title: str, base: segloop.SegmentSettings
+    model: Any, name: str, image: segloop.Image, title: str, base: segloop.SegmentSettings, sizes: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Segment one image with tiles of all sizes, the whole image first."""
+    """Segment one image with tiles of some sizes, the whole image first."""
     whole = -(-max(image.shape) // 32) * 32
     reference, rows = None, []
-    for tile in (whole, *(tile for tile in TILES if tile < whole)):
+    for tile in (whole, *(tile for tile in sizes if tile < whole)):
         started = time.perf_counter()
         settings = replace(base, tile=tile, instances=name.endswith("unet"))
         labels = np.asarray(segloop.segment(model, image, settings).labels.data)
@@ -157,14 +163,14 @@ def measure(
     return rows
 
 
-def measure_unseen(model: Any, images: Iterator[segloop.Image]) -> list[dict[str, Any]]:
-    """Segment images with tiles of all sizes, their objects not brought to the model's size; sums over the images."""
-    sums: dict[int, Counter[str]] = {tile: Counter() for tile in TILES}
+def measure_unseen(model: Any, images: Iterator[segloop.Image], sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Segment images with tiles of some sizes, their objects not brought to the model's size; sums over the images."""
+    sums: dict[int, Counter[str]] = {tile: Counter() for tile in sizes}
     for image in images:
         whole = -(-max(image.shape) // 32) * 32
         base = segloop.SegmentSettings(object_size=model.spec.object_size, tile=whole)
         reference = np.asarray(segloop.segment(model, image, base).labels.data)
-        for tile in (tile for tile in TILES if tile < whole):
+        for tile in (tile for tile in sizes if tile < whole):
             events: list[Event] = []
             labels = np.asarray(segloop.segment(model, image, replace(base, tile=tile), events.append).labels.data)
             matching = match(reference, labels, 0.9)
@@ -205,7 +211,7 @@ def count_retakes(sides: Sequence[int] = (20, 50, 60, 70, 80, 100), length: int 
     shape = (length, length)
     spec = segloop.load_model("nuclei-maskrcnn").spec
     grid = plan_tiles(shape, (spec.tile,) * 2, (spec.halo,) * 2, (32,) * 2)
-    around = (retake_side(spec.object_size, 32),) * 2
+    around = (retake_side(longest_worthwhile(spec.object_size, True), spec.tile, 32),) * 2
     print(f"tiles of {grid[0].shape}, further ones of {around}\n")
     rng = np.random.default_rng(0)
     print("| side | objects | seen well by no tile | tiles of the grid | further tiles |\n|---|---|---|---|---|")
@@ -240,15 +246,19 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--leave-out", type=int, default=0, help="of the images those that seed 0 draws, so many")
+    parser.add_argument("--models", default="nuclei-unet,nuclei-maskrcnn")
+    parser.add_argument("--tiles", default=",".join(map(str, TILES)))
     options = parser.parse_args()
+    sizes = [int(tile) for tile in options.tiles.split(",")]
     if options.retakes:
         count_retakes()
         return
     if options.enlarged:
         if options.data is None:
             parser.error("--enlarged needs --data")
-        images = unseen(options.data, options.fold, options.enlarged, options.images, options.seed)
-        rows = measure_unseen(segloop.load_model(options.model), images)
+        images = unseen(options.data, options.fold, options.enlarged, options.images, options.seed, options.leave_out)
+        rows = measure_unseen(segloop.load_model(options.model), images, sizes)
         print("| tile | images | objects | same object | missed | extra | split | joined | cut | tiles | further |")
         print("|---|---|---|---|---|---|---|---|---|---|---|")
         for row in rows:
@@ -262,12 +272,12 @@ def main() -> None:
         print(f"{title}: {image.shape[0]} × {image.shape[1]} pixels")
     print("| image | model | tile | objects | same object (IoU ≥ 0.9) | same pixels | split | joined | cut | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for name in ("nuclei-unet", "nuclei-maskrcnn"):
+    for name in options.models.split(","):
         model = segloop.load_model(name)
         for title, image in images.items():
             own = segloop.SegmentSettings(object_size=model.spec.object_size)
             settings = own if title.endswith("not reduced") else segloop.SegmentSettings()
-            rows.extend(measure(model, name, image, title, settings))
+            rows.extend(measure(model, name, image, title, settings, sizes))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
 

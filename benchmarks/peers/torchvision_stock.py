@@ -59,7 +59,7 @@ def build_stock(
 
 
 def plan(shape: tuple[int, ...]) -> list[Tile]:
-    """Return the tiles that SegLoop uses for a plane of ``shape`` (Y, X)."""
+    """Return the tiles that SegLoop uses for a plane of ``shape`` (Y, X) when asked for this tile."""
     return plan_tiles(shape, (TILE, TILE), (HALO, HALO), (32, 32))
 
 
