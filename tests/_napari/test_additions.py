@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
@@ -149,8 +150,10 @@ def test_boxes_work_without_candidates_as_with_them(boxing, qtbot, errors):
     assert not np.array_equal(drawn, before) and (drawn & before).sum() > 0.7 * before.sum() and errors == []
 
 
-def planned(labels: np.ndarray, inside: np.ndarray, **keywords):
+def planned(labels: np.ndarray, inside: np.ndarray, origins: dict[int, str] | None = None, **keywords):
     layer, image = Labels(labels), Image(labels)
+    if origins:
+        layer.features = pd.DataFrame({"index": list(origins), "label": list(origins), "origin": origins.values()})
     ledger = Ledger(layer)
     mask = Mask(Area(0, slice(0, labels.shape[0]), slice(0, labels.shape[1])), inside)
     return plan_addition(ledger, None, Placement.of(image, "YX"), mask, **keywords)
@@ -189,3 +192,20 @@ def test_a_mask_between_objects_that_are_something_else_has_no_room():
     labels[:, :38], labels[:, 42:] = 3, 5
     addition = planned(labels, disk((30, 40), 15))
     assert not addition.mask.inside.any() and addition.same == () and set(addition.others) == {3, 5}
+
+
+def test_of_objects_that_cross_those_stay_that_reach_out_of_the_box():
+    labels = np.zeros((60, 80), int)
+    labels[26:34, 10:50] = 3
+    labels[5:58, 24:30] = 5
+    mask = (labels > 0) & (np.mgrid[:60, :80][0] < 45) & (np.mgrid[:60, :80][0] > 9)
+    origins = {3: "model", 5: "model"}
+    around = Area(0, slice(24, 36), slice(8, 52))
+    addition = planned(labels, mask, origins, accepted=True, drawn=around)
+    assert addition.replaced == (3,) and addition.others == (5,) and not (addition.mask.inside & (labels == 5)).any()
+    # a box around both is for both, such as the pieces of what the model took apart
+    both = planned(labels, mask, origins, accepted=True, drawn=Area(0, slice(4, 59), slice(8, 52)))
+    assert set(both.replaced) == {3, 5} and np.array_equal(both.mask.inside, mask)
+    # alone it is what is meant, also if it is larger than the box
+    alone = planned(np.where(labels == 5, 5, 0), mask & (labels == 5), origins, accepted=True, drawn=around)
+    assert alone.replaced == (5,)

@@ -10,7 +10,7 @@ from segloop.corrections.vouching import vouched_for
 
 @pytest.fixture
 def labels() -> np.ndarray:
-    """A square mostly in the region, one hardly in it, one that the first touches; large numbers, as files have them."""
+    """A square mostly in the region, one hardly in it, one that the first touches; a number as large as in files."""
     labels = np.zeros((40, 60), np.int32)
     labels[5:15, 14:24] = 7_000_000
     labels[20:30, 18:28] = 3

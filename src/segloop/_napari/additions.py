@@ -19,11 +19,14 @@ from segloop._napari.outlining import VOUCHED
 from segloop.editing.changes import Box
 
 if TYPE_CHECKING:
-    from segloop.catalog import Mask
+    from segloop.catalog import Area, Mask
 
 MOSTLY = 0.5
 """A mask of which a larger share lies on objects shows what is there already; an object of the model of which a larger
 share lies in what is added makes way for it."""
+
+INSIDE = 0.8
+"""Of several objects those make way for what a box gives of which this share lies in the box: not what crosses it."""
 
 THIN = 0.4
 """What is left of a mask must be this thick, in shares of the mask itself: rims around objects are no objects."""
@@ -65,6 +68,7 @@ def plan_addition(
     mask: Mask,
     instead: Collection[int] = (),
     accepted: bool = False,
+    drawn: Area | None = None,
 ) -> Addition:
     """Look what is in the way of a mask; nothing is changed.
 
@@ -83,6 +87,8 @@ def plan_addition(
     accepted : bool
         Whether a person means this very mask, having seen it or drawn a box around it: then objects of the model make
         way though they are the same thing.
+    drawn : Area, optional
+        The box that was drawn: of several objects those stay that reach out of it.
     """
     layer, area, inside = ledger.layer, mask.area, mask.inside
     current = read(layer, place, area)
@@ -100,6 +106,9 @@ def plan_addition(
     if accepted or np.count_nonzero(inside & free) >= (1 - MOSTLY) * size:
         for number in here:
             own = int(owns[number].mask.sum())
+            least = INSIDE if drawn is not None and len(here) > 1 else 0.0
+            if np.count_nonzero(_part(current, area, drawn) == number) < least * own:
+                continue
             if number not in held and _is_the_models(ledger, live, number) and shares[number] > MOSTLY * own:
                 stays.discard(number)
                 free |= current == number
@@ -155,6 +164,14 @@ def _plane(place: Placement, plane: int) -> Box:
 
     sizes = dict(zip(place.axes, place.shape))
     return box_of(place, Area(plane, slice(0, sizes["Y"]), slice(0, sizes["X"])))
+
+
+def _part(block: np.ndarray, area: Area, within: Area | None) -> np.ndarray:
+    """The part of a block over ``area`` that lies within another, by default all of it."""
+    if within is None:
+        return block
+    sides = zip((area.rows, area.columns), (within.rows, within.columns))
+    return block[tuple(slice(max(0, w.start - a.start), max(0, w.stop - a.start)) for a, w in sides)]
 
 
 def _depth(inside: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from qtpy.QtCore import Signal
 
 from segloop._napari import editing
 from segloop._napari.additions import Addition, painted, plan_addition, vouched
-from segloop._napari.areas import read
+from segloop._napari.areas import area_between, read
 from segloop._napari.features import ObjectOrigin
 from segloop._napari.filled import Filled
 from segloop._napari.jobs import Job
@@ -301,7 +301,8 @@ class AddingStep(Step):
         last = self._last_meant(answer)
         instead = () if last is None else (last.label,)
         # who draws a box means what is in it, not what the model has drawn there; a click may have gone astray
-        addition = plan_addition(ledger, self.live, place, mask, instead, accepted=not answer.is_click)
+        drawn = None if answer.is_click else area_between(place, corners)
+        addition = plan_addition(ledger, self.live, place, mask, instead, accepted=not answer.is_click, drawn=drawn)
         if addition.same and self._is_meant_again(addition.same):
             instead = addition.same
             addition = plan_addition(ledger, self.live, place, mask, instead)
@@ -326,8 +327,11 @@ class AddingStep(Step):
             row["origin"] = (ObjectOrigin.EDITED if instead else ObjectOrigin.ADDED).value
         self._add(addition, label, row, answer)
         self._filled, self._refusal = Filled(weakref.ref(self.layer), label, addition.mask), None
-        if instead:
-            self.say(f"Object {label} is drawn anew: {_pixels(addition.mask)}. Ctrl+Z takes it back.")
+        gone = [number for number in addition.replaced if number != label]
+        if instead or gone:
+            done = "drawn anew" if instead else "added"
+            more = f" in place of {', '.join(map(str, gone))}" if gone else ""
+            self.say(f"Object {label} is {done}{more}: {_pixels(addition.mask)}. Ctrl+Z takes it back.")
 
     def _last_meant(self, answer: Answer) -> Filled | None:
         """What the last box or click gave, if this one means the same, and nobody has changed or confirmed it since."""
@@ -356,7 +360,7 @@ class AddingStep(Step):
             more = f"{name} stays, since {STAYS[reason]}: delete it first (D) if it is to be drawn anew."
         else:
             self._refusal = _Refusal(weakref.ref(self.layer), frozenset(addition.same))
-            more = f"{once_more} again to have it drawn anew."
+            more = f"{once_more} again to have {'it drawn anew' if len(addition.same) == 1 else 'one in their place'}."
         self.say(f"{_met(addition)} {more}", "warning")
 
 
