@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Labels, Shapes
+from skimage.draw import polygon2mask
 
 from segloop._napari.reviewed import EDGE, new_region_layer, plane_rectangle, rectangle, region_mask
 from segloop.errors import LabelsError
@@ -77,3 +78,18 @@ def test_frames_are_as_wide_at_any_zoom(make_napari_viewer, qtbot):
     # and so is the next one
     regions.add_rectangles(rectangle((), slice(120, 180), slice(96, 104)))
     assert regions.edge_width[0] == regions.edge_width[1] == pytest.approx(EDGE / 60 / 0.5)
+
+
+def test_rectangles_hold_what_polygons_of_the_same_corners_hold():
+    shapes = new_region_layer(Labels(np.zeros((12, 14), int)))
+    for corners in ([(1.2, 2.5), (1.2, 9), (7.75, 9), (7.75, 2.5)], [(-3, 5), (4.5, 5), (4.5, 20), (-3, 20)]):
+        for turned in (corners, corners[::-1], corners[2:] + corners[:2]):
+            shapes.data = []
+            shapes.add_polygons([np.array(turned, float)])
+            expected = polygon2mask((12, 14), np.array([*turned, turned[0]]))
+            assert expected.any() and np.array_equal(region_mask(shapes, (12, 14)), expected)
+    # corners in another order enclose something else
+    shapes.data = []
+    crossed = np.array([(1.2, 2.5), (7.75, 9), (1.2, 9), (7.75, 2.5)])
+    shapes.add_polygons([crossed])
+    assert np.array_equal(region_mask(shapes, (12, 14)), polygon2mask((12, 14), crossed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt
 
+from segloop._napari.reviewed import Regions
 from segloop._napari.session import Origin
+from segloop._napari.steps import review
 from segloop.corrections import TrainingSet
 from segloop.image import Image
 
@@ -228,3 +231,63 @@ def test_what_is_open_counts_where_there_is_no_set_yet(dock, errors, qtbot, blob
     qtbot.waitUntil(lambda: "block" in told(dock), timeout=PATIENCE)
     assert "Added at the start: blobs (all of it)." in told(dock) and dock.finetune.start.isEnabled()
     assert not dock.session.training_folder("instance").exists() and errors == []
+
+
+def test_what_is_reviewed_is_counted_as_soon_as_it_is_looked_at(dock, errors, qtbot, blobs):
+    dock.session.choose_model("nuclei-maskrcnn")
+    image = dock._viewer.add_image(blobs, name="blobs")
+    objects(dock, image, "found", ("nucleus",))
+    dock.tabs.setCurrentIndex(1)
+    dock.correct.whole.click()
+    qtbot.waitUntil(lambda: "what is open: blobs (all of it)." in told(dock), timeout=PATIENCE)
+    # of somebody who has no training set yet
+    assert dock.finetune.source.items() == []
+    dock.tabs.setCurrentIndex(2)
+    qtbot.waitUntil(lambda: "block" in told(dock), timeout=PATIENCE)
+    assert told(dock).startswith("1 image, 1 object. ") and errors == []
+    assert "review a second region" in dock.finetune.missing.text()
+
+
+def test_edits_are_counted_while_it_is_looked_at_and_settings_copy_nothing(dock, errors, qtbot, blobs, monkeypatch):
+    dock.session.choose_model("nuclei-maskrcnn")
+    image = dock._viewer.add_image(blobs, name="blobs")
+    layer = objects(dock, image, "found", ("nucleus",))
+    dock.correct.whole.click()
+    dock.tabs.setCurrentIndex(2)
+    qtbot.waitUntil(lambda: told(dock).startswith("1 image, 1 object. "), timeout=PATIENCE)
+    material = dock.finetune_step.material
+    # the table follows what is reviewed
+    qtbot.wait(1000)
+    qtbot.waitUntil(lambda: not (material._edits_rest.isActive() or material._settings_changed.isActive()))
+    copies, freeze = [], review.freeze_labels
+    monkeypatch.setattr(review, "freeze_labels", lambda *given: copies.append(given) or freeze(*given))
+    counted = []
+    material._settings_changed.timeout.connect(lambda: counted.append(None))
+    dock.finetune.minutes.setValue(dock.finetune.minutes.value() + 1)
+    qtbot.waitUntil(lambda: bool(counted) and told(dock).startswith("1 image, 1 object. "), timeout=PATIENCE)
+    assert copies == []
+    corner = tuple(axis.ravel() for axis in np.mgrid[:20, :20])
+    layer.data_setitem(corner, 7)
+    qtbot.waitUntil(lambda: told(dock).startswith("1 image, 2 objects. "), timeout=PATIENCE)
+    layer.undo()
+    qtbot.waitUntil(lambda: told(dock).startswith("1 image, 1 object. "), timeout=PATIENCE)
+    assert len(copies) == 2
+    # nobody looks: nothing is kept
+    dock.tabs.setCurrentIndex(1)
+    layer.data_setitem(corner, 7)
+    dock.session.ledgers[layer].flush()
+    qtbot.wait(1000)
+    assert len(copies) == 2 and errors == []
+
+
+def test_regions_are_drawn_beside_the_window(dock, errors, qtbot, blobs, monkeypatch):
+    dock.session.choose_model("nuclei-maskrcnn")
+    image = dock._viewer.add_image(blobs, name="blobs")
+    objects(dock, image, "found", ("nucleus",))
+    dock.review_step.vouch((), slice(0, 60), slice(0, 128))
+    threads, draw = [], Regions.mask
+    qtbot.wait(300)
+    monkeypatch.setattr(Regions, "mask", lambda *given: threads.append(threading.get_ident()) or draw(*given))
+    dock.tabs.setCurrentIndex(2)
+    qtbot.waitUntil(lambda: "blobs (1 region). " in told(dock), timeout=PATIENCE)
+    assert threads and threading.get_ident() not in threads and errors == []

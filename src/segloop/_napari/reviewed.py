@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import napari.layers
@@ -73,28 +74,63 @@ def region_mask(layer: napari.layers.Shapes | None, shape: tuple[int, ...]) -> n
     LabelsError
         If a region was drawn across planes (in a view other than Y against X).
     """
-    mask = np.zeros(shape, bool)
-    if layer is None:
-        return mask
-    from skimage.draw import polygon as fill_polygon
+    return Regions.of(layer).mask(shape)
 
-    for vertices, kind in zip(layer.data, layer.shape_type):
-        if kind in ("line", "path"):
-            continue
-        vertices = np.asarray(vertices, float)
-        leading = np.round(vertices[:, :-2]).astype(int)
-        if len(leading) and not (leading == leading[0]).all():
-            raise LabelsError(
-                "a reviewed region was drawn across planes; draw regions in the ordinary view, Y against X"
-            )
-        plane = tuple(int(n) for n in leading[0])
-        if any(not 0 <= n < size for n, size in zip(plane, shape)):
-            continue
-        if kind == "ellipse":
-            vertices = _ellipse(vertices)
-        rows, columns = fill_polygon(vertices[:, -2], vertices[:, -1], shape[-2:])
-        mask[(*plane, rows, columns)] = True
-    return mask
+
+@dataclass(frozen=True)
+class Regions:
+    """Outlines of reviewed regions, apart from their layer: drawing them takes a while where they are many.
+
+    Parameters
+    ----------
+    outlines : tuple of (tuple of int, float ndarray (N, 2))
+        The plane of each, and Y and X of its corners.
+    """
+
+    outlines: tuple[tuple[tuple[int, ...], np.ndarray], ...] = ()
+
+    @classmethod
+    def of(cls, layer: napari.layers.Shapes | None) -> Regions:
+        """Those of a layer, as :func:`region_mask` takes and refuses them."""
+        outlines = []
+        for vertices, kind in () if layer is None else zip(layer.data, layer.shape_type):
+            if kind in ("line", "path"):
+                continue
+            vertices = np.asarray(vertices, float)
+            leading = np.round(vertices[:, :-2]).astype(int)
+            if len(leading) and not (leading == leading[0]).all():
+                raise LabelsError(
+                    "a reviewed region was drawn across planes; draw regions in the ordinary view, Y against X"
+                )
+            corners = _ellipse(vertices) if kind == "ellipse" else vertices
+            outlines.append((tuple(int(n) for n in leading[0]), corners[:, -2:].copy()))
+        return cls(tuple(outlines))
+
+    def mask(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The pixels that lie inside of them, or on their borders: bool, ``shape``."""
+        from skimage.draw import polygon as fill_polygon
+
+        mask = np.zeros(shape, bool)
+        for plane, corners in self.outlines:
+            if any(not 0 <= n < size for n, size in zip(plane, shape)):
+                continue
+            if _is_upright(corners):
+                low, high = np.ceil(corners.min(axis=0)), np.floor(corners.max(axis=0)) + 1
+                sides = (slice(max(0, int(start)), max(0, int(stop))) for start, stop in zip(low, high))
+                mask[(*plane, *sides)] = True
+            else:
+                mask[(*plane, *fill_polygon(corners[:, 0], corners[:, 1], shape[-2:]))] = True
+        return mask
+
+
+def _is_upright(corners: np.ndarray) -> bool:
+    """Whether corners (N, 2) are those of a rectangle along the axes, which takes no look at each pixel."""
+    if len(corners) != 4:
+        return False
+    steps = np.roll(corners, -1, axis=0) - corners
+    return bool(
+        ((steps == 0).sum(axis=1) == 1).all() and (steps[:2] + steps[2:] == 0).all() and steps[0] @ steps[1] == 0
+    )
 
 
 def _ellipse(box: np.ndarray) -> np.ndarray:

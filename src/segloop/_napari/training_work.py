@@ -24,9 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Coming:
-    """A correction that is put into the training set before it is learned from; ``extent`` says what is reviewed."""
+    """A correction that is put into the training set before it is learned from.
 
-    correction: Correction
+    Parameters
+    ----------
+    correct : callable
+        Gives the correction, or raises a LabelsError; takes a while.
+    extent : str
+        Says what is reviewed.
+    """
+
+    correct: Callable[[], Correction]
     extent: str
 
 
@@ -64,7 +72,7 @@ def plan_training(
     from segloop.train.plan import plan_finetuning
     from segloop.trainings import known_pace
 
-    corrections = [each.correction for each in coming]
+    corrections = [each.correct() for each in coming]
     additions = [
         Addition(own.image, own.labels, own.vouched_for(), pixel_key(own.image), own.object_classes)
         for own in corrections

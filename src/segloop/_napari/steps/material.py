@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 
 from segloop._napari import training_words as words
 from segloop._napari import training_work as work
+from segloop._napari.coming_corrections import ComingCorrections
 from segloop._napari.jobs import Job
 from segloop._napari.offered_sets import OfferedSets
 from segloop._napari.panels.finetune import FinetunePanel
@@ -19,8 +20,11 @@ from segloop._napari.steps.step import Step, guarded, timer
 from segloop.errors import ImageError, LabelsError, ModelError
 from segloop.store import ModelInfo, check_name
 
-MOST_FORESEEN = 1 << 24
-"""Up to so many pixels of open layers are counted before they are put into the training set: they have to be copied."""
+MOST_FORESEEN = 1 << 26
+"""Bytes of labels up to which open layers are counted before they are put into the training set: they are copied."""
+
+EDITS_REST = 700
+"""Milliseconds after the last edit, when what is open is counted anew."""
 
 
 class MaterialStep(Step):
@@ -42,6 +46,9 @@ class MaterialStep(Step):
         self._named = False
         self._plan: work.Plan | None = None
         self._sets = OfferedSets(self.session)
+        self._coming_corrections = ComingCorrections(review)
+        self._coming_corrections.edited.connect(self._on_edited)
+        self._edits_rest = timer(self, EDITS_REST, self._count_edits)
         self._settings_changed = timer(self, 300, self._summarize)
         panel.source_chosen.connect(self._on_source)
         panel.channels_chosen.connect(self._on_channels)
@@ -65,12 +72,14 @@ class MaterialStep(Step):
     def look(self, is_seen: bool) -> None:
         """Take note whether somebody looks at the panel; what changed meanwhile is counted when she does."""
         self._is_looked_at = is_seen
-        if is_seen and self.panel.source.items() and not self._locked:
+        self._coming_corrections.forget()
+        if is_seen and not self._locked:
             self._summarize()
 
     def lock(self) -> None:
         """Take note that a training is under way."""
         self._locked = True
+        self._coming_corrections.forget()
 
     def unlock(self) -> None:
         """Take note that it ended; what it learned from may have changed."""
@@ -138,6 +147,7 @@ class MaterialStep(Step):
         """Offer the training sets that the model can learn from; count beside the window what the chosen one holds."""
         if self.base is None or self._locked:
             return
+        self._coming_corrections.forget()
         folders, current = self._sets.look(_learned(self.base), self._opened_sets(), self.folder)
         names = [f"None for {self.base.name} yet" if folder is None else folder.name for folder in folders]
         self.panel.source.show_items(folders, names, current, [] if None in folders else list(map(str, folders)))
@@ -148,7 +158,16 @@ class MaterialStep(Step):
         layers = [layer for layer in self.review.open_reviewed(None) if self._can_learn_from(layer)]
         return list(dict.fromkeys(self.review.set_for(self.session.origins[layer]) for layer in layers))
 
+    def _on_edited(self) -> None:
+        self._edits_rest.start()
+
+    @guarded
+    def _count_edits(self) -> None:
+        if self._is_looked_at and not self._locked and not self._coming_corrections.is_current:
+            self._summarize()
+
     def _on_reviewed(self) -> None:
+        self._coming_corrections.forget()
         if self.panel.source.items() and not self._sets.knows(self._opened_sets()):
             self.count()
             return
@@ -223,7 +242,7 @@ class MaterialStep(Step):
         self._foresees = coming is not None
         folder = self._made_folder()
         if folder is None and coming:
-            folder = self.review.set_for(coming[0].correction)
+            folder = self.review.set_for(self.session.origins[self.open_layers()[0]])
         if folder is not None and self.base is not None and form is not None and not form.reason:
             plan = partial(work.plan_training, self.base, folder, self.panel.settings(), coming or ())
             self._count = Job("SegLoop", plan, self)
@@ -241,17 +260,12 @@ class MaterialStep(Step):
         if self._held:
             # it has just been put there
             return []
-        if sum(layer.data.size for layer in layers) > MOST_FORESEEN:
+        if sum(layer.data.size * layer.data.dtype.itemsize for layer in layers) > MOST_FORESEEN:
             return None
         if self.folder is None and len(self._opened_sets()) > 1:
             return None
         try:
-            return [
-                work.Coming(
-                    self.review.correction(layer, self.session.origins[layer].image()), self.review.extent(layer)
-                )
-                for layer in layers
-            ]
+            return self._coming_corrections.take_up(layers)
         except (ImageError, LabelsError):
             return None
 

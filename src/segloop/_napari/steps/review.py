@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from segloop._napari.drafts import PassedOver, one_for_each_image
 from segloop._napari.jobs import Job
 from segloop._napari.layers import Placement, copied, freeze_labels, guess_layer_axes
 from segloop._napari.panels.correct import CorrectPanel
-from segloop._napari.reviewed import new_region_layer, plane_rectangle, rectangle, region_mask
+from segloop._napari.reviewed import Regions, new_region_layer, plane_rectangle, rectangle, region_mask
 from segloop._napari.session import Origin, is_training_set
 from segloop._napari.steps.step import Step, guarded, timer
 from segloop._napari.training_words import count
@@ -168,16 +169,18 @@ class ReviewStep(Step):
         layer = self.labels
         whole = layer is not None and layer in self.session.wholly_reviewed
         self.panel.show_whole(whole)
-        share = 0.0
+        share, reviewed = 0.0, None
+        if not whole and layer is not None and not layer.multiscale and self._regions() is not None:
+            reviewed = self.reviewed()
         ledger = None if layer is None else self.session.ledgers.get(layer)
         if ledger is not None and whole:
             ledger.vouch_for_all()
         elif ledger is not None:
-            ledger.vouch(self.reviewed() if self._regions() is not None else None)
+            ledger.vouch(reviewed)
         if whole:
             share = 1.0
-        elif layer is not None and not layer.multiscale and self._regions() is not None:
-            share = float(self.reviewed().mean())
+        elif reviewed is not None:
+            share = float(reviewed.mean())
         self.panel.show_share(share)
         self.reviewed_changed.emit()
 
@@ -310,23 +313,34 @@ class ReviewStep(Step):
         ImageError, LabelsError
             If labels do not lie on their image, nothing is reviewed, or a region was drawn across planes.
         """
+        return self.upcoming(layer, image_layer)()
+
+    def upcoming(
+        self, layer: napari.layers.Labels, image_layer: napari.layers.Image | None
+    ) -> Callable[[], work.Correction]:
+        """Copy the labels, and return what makes a correction of them: pixels are copied and regions drawn only then.
+
+        It may be called in a worker, and raises a LabelsError if nothing is reviewed.
+
+        Raises
+        ------
+        ImageError, LabelsError
+            If labels do not lie on their image, or a region was drawn across planes.
+        """
         if image_layer is None:
             raise ImageError("choose the image that the labels belong to")
         self.session.bring_up_to_date(layer)
         origin = self.session.origins[layer]
         axes = self.session.axes.get(image_layer) or guess_layer_axes(image_layer)
         whole = self.session.learns_all_channels
-        image = copied(learned_image(origin, image_layer, axes, self.viewer.layers, self.session, whole))
+        image = learned_image(origin, image_layer, axes, self.viewer.layers, self.session, whole)
         labels = freeze_labels(layer, image, Placement.of(image_layer, axes))
-        reviewed = None
-        if layer not in self.session.wholly_reviewed:
-            reviewed = region_mask(self._regions_of(layer), layer.data.shape).reshape(image.label_shape)
-            if not reviewed.any():
-                raise LabelsError("nothing is reviewed yet: tick the whole image, or add a region around what is right")
-        return work.Correction(
+        whole_image = layer in self.session.wholly_reviewed
+        regions = None if whole_image else Regions.of(self._regions_of(layer))
+        correction = work.Correction(
             image=image,
             labels=labels,
-            reviewed=reviewed,
+            reviewed=None,
             task=origin.task,
             classes=origin.classes,
             object_classes=(
@@ -335,6 +349,7 @@ class ReviewStep(Step):
             source=str(image_layer.source.path or image_layer.name),
             model=origin.model,
         )
+        return partial(_completed, correction, regions, tuple(layer.data.shape))
 
     @guarded
     def add_to_training_set(self) -> None:
@@ -380,3 +395,12 @@ class ReviewStep(Step):
     def _on_ended(self) -> None:
         self.job = None
         self._allow()
+
+
+def _completed(correction: work.Correction, regions: Regions | None, shape: tuple[int, ...]) -> work.Correction:
+    reviewed = None
+    if regions is not None:
+        reviewed = regions.mask(shape).reshape(correction.image.label_shape)
+        if not reviewed.any():
+            raise LabelsError("nothing is reviewed yet: tick the whole image, or add a region around what is right")
+    return replace(correction, image=copied(correction.image), reviewed=reviewed)
