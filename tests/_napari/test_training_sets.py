@@ -197,7 +197,7 @@ def test_what_is_open_counts_before_the_training_starts(dock, errors, qtbot, blo
     assert "Open, and brought up to date at the start" in told(dock) and "others: cells (all of it)." in told(dock)
     dock.tabs.setCurrentIndex(2)
     qtbot.waitUntil(lambda: "block" in told(dock) and "cells" not in told(dock), timeout=PATIENCE)
-    assert told(dock).startswith("1 image, 1 object. What is reviewed makes one block: to learn from. ")
+    assert told(dock).startswith("1 image, 1 object. What is reviewed makes one block, which is learned from. ")
     # of a second image, one that is not in the set yet
     second = viewer.add_image(blobs[::-1].copy(), name="second")
     objects(dock, second, "also found", ("nucleus",))

@@ -29,7 +29,7 @@ def test_how_many_score_is_told_where_not_all_do():
     assert "cut into 400 blocks: 300 to learn from, 100 kept out, 64 of them to score the model." in words.uses(PLAN)
     few = replace(PLAN, train_regions=1, held_out_regions=9, scored_regions=9)
     assert "cut into 10 blocks: 1 to learn from, 9 kept out to score the model." in words.uses(few)
-    assert "makes one block: to learn from, cross-validated." in words.uses(
+    assert "makes one block, which is learned from, cross-validated." in words.uses(
         replace(PLAN, train_regions=1, held_out_regions=0, scored_regions=0, folds=2)
     )
 

@@ -25,8 +25,10 @@ def uses(plan: FinetunePlan) -> str:
     classes = f" Classes: {', '.join(plan.classes)}." if plan.task == "semantic" else ""
     blocks = plan.train_regions + plan.held_out_regions
     cut = "makes one block" if blocks == 1 else f"is cut into {blocks} blocks"
-    learned = "to learn from" if blocks == plan.train_regions else f"{plan.train_regions} to learn from"
-    return f"{count(plan.images, 'image')}{objects}. What is reviewed {cut}: {learned}{held}.{classes}"
+    learned = f": {plan.train_regions} to learn from"
+    if blocks == plan.train_regions:
+        learned = ", which is learned from" if blocks == 1 else ": to learn from"
+    return f"{count(plan.images, 'image')}{objects}. What is reviewed {cut}{learned}{held}.{classes}"
 
 
 def material(plan: TrainingPlan | None, minutes: float, uncounted: Sequence[str] = ()) -> str:
