@@ -80,6 +80,18 @@ def test_frames_are_as_wide_at_any_zoom(make_napari_viewer, qtbot):
     assert regions.edge_width[0] == regions.edge_width[1] == pytest.approx(EDGE / 60 / 0.5)
 
 
+def test_a_width_that_a_person_chose_stays_at_any_zoom():
+    regions = new_region_layer(Labels(np.zeros((300, 400), np.uint8)))
+    for row in (0, 40):
+        regions.add_rectangles(rectangle((), slice(row, row + 20), slice(0, 20)))
+    regions.scale_factor = 0.25
+    assert regions.edge_width == [EDGE * 0.25] * 2 and regions.current_edge_width == EDGE * 0.25
+    regions.selected_data = {1}
+    regions.current_edge_width = 9
+    regions.scale_factor = 0.5
+    assert regions.edge_width == [EDGE * 0.5, 9] and regions.current_edge_width == 9
+
+
 def test_rectangles_hold_what_polygons_of_the_same_corners_hold():
     shapes = new_region_layer(Labels(np.zeros((12, 14), int)))
     for corners in ([(1.2, 2.5), (1.2, 9), (7.75, 9), (7.75, 2.5)], [(-3, 5), (4.5, 5), (4.5, 20), (-3, 20)]):

@@ -17,6 +17,9 @@ COLOR = "#46c46a"
 EDGE = 2.0
 """Pixels of the screen."""
 
+FOLLOWED = "segloop_edge_width"
+"""Under this name the layer's metadata have the width that its frames have at the present zoom."""
+
 STYLE = {"edge_color": COLOR, "face_color": [0.27, 0.77, 0.42, 0.10], "edge_width": EDGE, "opacity": 1.0}
 
 
@@ -38,9 +41,15 @@ def _follow_zoom(event: Any) -> None:
     # napari's frames are so many pixels of the layer wide
     regions: napari.layers.Shapes = event.source
     width = EDGE * regions.scale_factor / float(np.abs(regions.scale[-2:]).max())
-    regions.edge_width = width
-    # tells napari to draw them, and is for the next one
-    regions.current_edge_width = width
+    last = regions.metadata.get(FOLLOWED, EDGE)
+    regions.metadata[FOLLOWED] = width
+    # those that a person gave another width keep it
+    regions.edge_width = [width if math.isclose(own, last) else own for own in regions.edge_width]
+    if math.isclose(regions.current_edge_width, last):
+        # tells napari to draw them, and is for the next one
+        regions.current_edge_width = width
+    else:
+        regions.refresh(extent=False, thumbnail=False, highlight=False)
 
 
 def plane_rectangle(shape: tuple[int, ...], plane: tuple[int, ...]) -> np.ndarray:
