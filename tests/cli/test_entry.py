@@ -41,7 +41,7 @@ def test_help_of_settings_comes_from_their_definition(run):
     assert "Side of a tile in pixels. Smaller tiles need less memory;" in text
     assert "as memory allows. Auto takes what fits. [64 to 8192]" in text
     text = " ".join(run("finetune", "--help").out.split())
-    assert "The same seed, data and device give the same model." in text
+    assert "The same seed, data, device and number of threads give the same model." in text
     assert "[1 to 10000; default 60]" in text and "[at least 0.01; no limit by default]" in text
 
 
