@@ -58,3 +58,27 @@ def test_where_she_put_it_it_stays(window, qtbot):
     models.hide()
     dock.finetune.versions.click()
     assert models.isFloating() and models.isVisible()
+
+
+def test_what_the_models_took_goes_back_to_the_picture(window, qtbot):
+    viewer, around, dock = window(1500)
+    picture, before = around.parentWidget().centralWidget(), around.width()
+    wide = picture.width()
+    for _ in range(2):
+        dock.finetune.versions.click()
+        models, _ = viewer.window.add_plugin_dock_widget("napari-segloop", "Models")
+        qtbot.waitUntil(lambda: picture.width() < wide - 100 and abs(around.width() - before) < 10, timeout=PATIENCE)
+        # as its x does
+        models.destroyOnClose()
+        qtbot.waitUntil(lambda: picture.width() == wide and around.width() == before, timeout=PATIENCE)
+
+
+def test_one_that_she_opened_herself_is_not_moved(window, qtbot):
+    viewer, around, dock = window(1500)
+    models, _ = viewer.window.add_plugin_dock_widget("napari-segloop", "Models")
+    main = around.parentWidget()
+    main.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, models)
+    qtbot.wait(100)
+    dock.finetune.versions.click()
+    qtbot.wait(100)
+    assert main.dockWidgetArea(models) == Qt.DockWidgetArea.LeftDockWidgetArea and is_in_sight(models)

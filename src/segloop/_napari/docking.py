@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import napari
-from qtpy.QtCore import QRect, Qt
+from qtpy.QtCore import QObject, QRect, Qt
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from segloop._napari.steps.step import timer
@@ -22,10 +22,11 @@ def show_models(viewer: napari.Viewer, beside: QWidget) -> Any:
     """
     own = _dock_of(beside)
     taken = 0 if own is None else own.width()
-    dock, panel = viewer.window.add_plugin_dock_widget("napari-segloop", "Models")
     window = None if own is None else own.parentWidget()
-    is_placed = bool(dock.property("segloop_placed"))
-    if own is not None and isinstance(window, QMainWindow) and own is not dock and not is_placed:
+    before = [] if window is None else window.findChildren(QDockWidget)
+    dock, panel = viewer.window.add_plugin_dock_widget("napari-segloop", "Models")
+    # one that is there already stays where a person put it
+    if own is not None and isinstance(window, QMainWindow) and dock not in before:
         width = max(panel.sizeHint().width(), panel.minimumWidth())
         picture = window.centralWidget()
         if picture is not None and picture.width() - width < ROOM:
@@ -38,11 +39,32 @@ def show_models(viewer: napari.Viewer, beside: QWidget) -> Any:
             # once the window is laid out anew: before, it gives room to neither
             resize = partial(window.resizeDocks, [dock, own], [width, taken], Qt.Orientation.Horizontal)
             timer(own, 0, resize).start()
-        dock.setProperty("segloop_placed", True)
+            dock.visibilityChanged.connect(_GivingBack(own).on_visible)
     # it may be there already, closed, or behind another one
     dock.show()
     dock.raise_()
     return panel
+
+
+class _GivingBack(QObject):
+    """Gives the picture back what another dock had, once that is closed; goes with the dock that it keeps narrow."""
+
+    def __init__(self, own: QDockWidget) -> None:
+        super().__init__(own)
+        self._own, self._width = own, own.width()
+        self._closed = timer(self, 0, self._resize)
+
+    def on_visible(self, visible: bool) -> None:
+        """Take note that the other dock is shown, or hidden."""
+        if not visible:
+            # still as wide as beside it
+            self._width = self._own.width()
+            self._closed.start()
+
+    def _resize(self) -> None:
+        window = self._own.parentWidget()
+        if isinstance(window, QMainWindow) and self._own.isVisible() and self._own.width() > self._width:
+            window.resizeDocks([self._own], [self._width], Qt.Orientation.Horizontal)
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:
