@@ -125,10 +125,11 @@ class Regions:
                 continue
             if _is_upright(corners):
                 low, high = np.ceil(corners.min(axis=0)), np.floor(corners.max(axis=0)) + 1
-                sides = (slice(max(0, int(start)), max(0, int(stop))) for start, stop in zip(low, high))
-                mask[(*plane, *sides)] = True
+                rows, columns = (slice(max(0, int(start)), max(0, int(stop))) for start, stop in zip(low, high))
+                mask[plane][rows, columns] = True
             else:
-                mask[(*plane, *fill_polygon(corners[:, 0], corners[:, 1], shape[-2:]))] = True
+                y, x = fill_polygon(corners[:, 0], corners[:, 1], shape[-2:])
+                mask[(*plane, y, x)] = True
         return mask
 
 
