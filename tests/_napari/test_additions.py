@@ -135,6 +135,20 @@ def test_a_box_around_an_object_in_a_reviewed_region_leaves_it(boxing, qtbot, er
 
 
 @pytest.mark.gui
+def test_a_click_removes_nothing_in_a_reviewed_region(boxing, qtbot, errors):
+    dock, layer = boxing, boxing.correct_step.labels
+    hand, first = pointer.Hand(dock._viewer, qtbot), layer.data.copy()
+    number, _ = best(layer)
+    dock.review_step.vouch((), *(slice(0, size) for size in layer.data.shape))
+    qtbot.waitUntil(lambda: bool(table(layer).loc[number, "reviewed"]), timeout=PATIENCE)
+    qtbot.mouseClick(dock.candidate_tools.pick, LEFT)
+    assert dock.adding_step._picking.active
+    spots = np.argwhere(layer.data == number)
+    hand.click(layer, *spots[len(spots) // 2])
+    assert np.array_equal(layer.data, first) and "no click removes it" in dock.status.text() and errors == []
+
+
+@pytest.mark.gui
 def test_boxes_work_without_candidates_as_with_them(boxing, qtbot, errors):
     """As after a restart: the layer's table is there, and what the model found is not."""
     dock, layer = boxing, boxing.correct_step.labels

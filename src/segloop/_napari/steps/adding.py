@@ -223,7 +223,8 @@ class AddingStep(Step):
         plane, row, column = spot
         label = int(live.layer.data[position])
         number = live.live.object_of(label) if label else live.live.hidden_at(plane, row, column)
-        return (0, -1) if number is None or (label and label in live.held()) else (label, number)
+        kept = label and (label in live.held() or vouched(self.ledger, label))
+        return (0, -1) if number is None or kept else (label, number)
 
     @guarded
     def _on_click(self, click: Click) -> None:
