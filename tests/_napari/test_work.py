@@ -70,3 +70,28 @@ def test_objects_mostly_in_a_region_are_put_into_a_training_set_whole(task, whol
     # what is foreseen is what is put in
     foreseen = Addition(correction.image, labels, correction.vouched_for(), entry.key)
     assert ForeseenSet(tmp_path, [foreseen]).renewed == ()
+
+
+@pytest.mark.parametrize("order", [(("object",), ("nucleus",)), (("nucleus",), ("object",))])
+def test_classes_are_foreseen_as_they_will_be(tmp_path, blobs, order):
+    base = next(info for info in store.list_models() if info.name == "nuclei-maskrcnn")
+    corrections = [
+        work.Correction(
+            Image(np.roll(blobs, 9 * n, 0), "YX"),
+            (blobs > 100).astype(np.uint8),
+            None,
+            "instance",
+            classes,
+            {1: 1},
+            "",
+            "",
+        )
+        for n, classes in enumerate(order)
+    ]
+    coming = [training_work.Coming(lambda own=own: own, "cells (all of it)") for own in corrections]
+    folder = tmp_path / "both"
+    foreseen = drain(training_work.plan_training(base, folder, FinetuneSettings(), coming)).uses
+    for own in corrections:
+        drain(work.add_correction(folder, own))
+    real = drain(training_work.plan_training(base, folder, FinetuneSettings())).uses
+    assert foreseen.classes == real.classes == ("nucleus",)

@@ -65,6 +65,7 @@ def plan_training(
 ) -> Generator[Event, None, Plan]:
     """Look through a training set as fine-tuning will once what is coming is in it."""
     from segloop.corrections.foreseen import Addition, ForeseenSet
+    from segloop.corrections.training_set import UNNAMED
     from segloop.store import read_spec
     from segloop.train.channels import channels_to_learn
     from segloop.train.lineage import learned_by
@@ -77,7 +78,9 @@ def plan_training(
         Addition(own.image, own.labels, own.vouched_for(), pixel_key(own.image), own.object_classes)
         for own in corrections
     ]
-    named = next((own.classes for own in corrections if own.classes), AUTO)
+    # objects that nobody named take the name of those that somebody did
+    given = sorted((own.classes for own in corrections if own.classes), key=lambda classes: classes == UNNAMED)
+    named = given[0] if given else AUTO
     task = corrections[0].task if corrections else AUTO
     spec, training_set = read_spec(base.path), ForeseenSet(folder, additions, task, named)
     uses = plan_finetuning(
