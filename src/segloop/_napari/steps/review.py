@@ -386,8 +386,9 @@ class ReviewStep(Step):
     def _on_added(self, folder: Path, layer: napari.layers.Labels, task: str, entry: Any) -> None:
         self.session.saved.emit(layer)
         self.session.note_reviewed(layer)
+        instead = "" if entry.created == entry.modified else ", in place of what it had of this image"
         self.say(
-            f"Saved as image {int(entry.id)} of {folder.name}. Go on with Fine-tune, or correct another image.",
+            f"Saved as image {int(entry.id)} of {folder.name}{instead}. Go on with Fine-tune, or correct another image.",
             "good",
         )
         self.session.note_added(task, folder)
