@@ -387,10 +387,8 @@ class ReviewStep(Step):
         self.session.saved.emit(layer)
         self.session.note_reviewed(layer)
         instead = "" if entry.created == entry.modified else ", in place of what it had of this image"
-        self.say(
-            f"Saved as image {int(entry.id)} of {folder.name}{instead}. Go on with Fine-tune, or correct another image.",
-            "good",
-        )
+        saved = f"Saved as image {int(entry.id)} of {folder.name}{instead}"
+        self.say(f"{saved}. Go on with Fine-tune, or correct another image.", "good")
         self.session.note_added(task, folder)
 
     def _on_ended(self) -> None:
