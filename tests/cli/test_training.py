@@ -1,6 +1,7 @@
 """``segloop finetune`` and ``segloop train``: from folders to a saved model."""
 
 import json
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,9 @@ class Worse:
     folds: int = 0
     improved: bool = False
     within_error: bool = True
+    before_error: float = 0.05
+    after_error: float = math.nan
+    gain_error: float = math.nan
     pictures: tuple = ()
     own: object = OwnScores()
 
@@ -97,7 +101,7 @@ def test_a_cross_validated_model_is_saved_and_its_score_is_called_so(folders, un
 
     monkeypatch.setattr("segloop.cli.training.finetune_events", learned)
     ran = run("finetune", "--model", unet, "--images", images, "--labels", labels, "--name", "mine")
-    assert ran.code == 0 and "cross-validated on halves of the one region: before 0.800, after 0.700" in ran.out
+    assert ran.code == 0 and "cross-validated on halves of the one region: before 0.800 ± 0.050, after 0.700" in ran.out
     assert "no better score shows what it learned" in ran.out and "saved as mine" in ran.out
 
 

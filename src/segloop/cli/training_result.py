@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any
 
+from segloop.cli.listing import with_error
 from segloop.cli.printing import counted, print_json, print_line
 from segloop.cli.reports import note
 from segloop.corrections import TrainingSet
@@ -46,6 +46,9 @@ def finish(
                 "metric": result.metric,
                 "before": result.before,
                 "after": result.after,
+                "before_error": result.before_error,
+                "after_error": result.after_error,
+                "gain_error": result.gain_error,
                 "improved": result.improved,
                 "folds": result.folds,
                 "own_domain": {**asdict(result.own), "words": result.own.words} if result.own.origin else None,
@@ -63,7 +66,7 @@ def finish(
         f"{counted(len(result.history), 'epoch')} on {counted(len(training_set), 'image')} in {result.seconds:.0f} s"
     )
     how = "cross-validated on halves of the one region" if result.folds else "held out"
-    print_line(f"{result.metric}, {how}: before {_score(result.before)}, after {_score(result.after)}")
+    print_line(f"{result.metric}, {how}: {_before_and_after(result)}")
     if result.own.words:
         print_line(result.own.words)
     if not keep:
@@ -78,5 +81,6 @@ def finish(
     print_line(f"saved as {name}, version {result.model.spec.version}: segloop segment ... --model {name}")
 
 
-def _score(score: float) -> str:
-    return "unknown" if math.isnan(score) else f"{score:.3f}"
+def _before_and_after(result: FinetuneResult) -> str:
+    before, after = with_error(result.before, result.before_error), with_error(result.after, result.after_error)
+    return f"before {before or 'unknown'}, after {after or 'unknown'}"
